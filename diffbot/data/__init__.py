@@ -1,0 +1,1 @@
+"""Episodes on disk, windows in memory, transforms between raw and network units."""
