@@ -1,0 +1,1 @@
+"""Rollouts on paired seeds, confidence intervals, benchmarks and reports."""
