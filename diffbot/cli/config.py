@@ -137,7 +137,7 @@ def _check_keys(root: Any, parsed: Sequence[Any], groups: dict[str, Any], chosen
         node, path = root, ""
         for part in key.split("."):
             # `in` is false for a mandatory entry that has no value yet, so look at the keys.
-            valid = [str(k) for k in node.keys() if k != "defaults"] if OmegaConf.is_dict(node) else []
+            valid = [str(k) for k in node if k != "defaults"] if OmegaConf.is_dict(node) else []
             if part not in valid:
                 raise unknown(f"setting of {path}" if path else "setting", part, valid, "diffbot VERB --help")
             path = f"{path}.{part}" if path else part
