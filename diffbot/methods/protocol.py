@@ -1,0 +1,153 @@
+"""What every method offers: a policy that acts, and a method that learns. Shapes: B batch, To observation steps, H horizon."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from diffbot.data.contract import Contract
+
+if TYPE_CHECKING:
+    from diffbot.data.batch import Batch
+    from diffbot.data.transforms import TransformGroup
+
+Observation = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Actions that are already committed, to which a new chunk is tied (real-time chunking, Black et al. 2025, Sec. 4).
+
+    actions: [B, H, A] in the transformed space, index 0 is the action for the newest observation.
+    weights: [H] in [0, 1]; 1 keeps the action as it is, 0 leaves it free.
+    """
+
+    actions: Tensor
+    weights: Tensor
+
+    def __post_init__(self) -> None:
+        if self.actions.dim() != 3:
+            raise ValueError(f"prefix actions must be [B, H, A], got {tuple(self.actions.shape)}")
+        if self.weights.shape != self.actions.shape[1:2]:
+            raise ValueError(
+                f"prefix weights must be [{self.actions.shape[1]}] for actions {tuple(self.actions.shape)}, "
+                f"got {tuple(self.weights.shape)}"
+            )
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Observation history -> action chunk. All tensors are in the transformed (normalised) space."""
+
+    observation_horizon: int
+    """To: steps of observation, the newest last."""
+    horizon: int
+    """H: steps of a chunk; index 0 is the action for the newest observation."""
+    action_horizon: int
+    """Ta <= H: steps that are executed before the next chunk."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observation keys that the policy reads."""
+        ...
+
+    def act(
+        self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
+    ) -> Tensor:
+        """Chunk [B, H, A] for `observation` {key: [B, To, ...]}; all randomness comes from `generator`."""
+        ...
+
+
+class Accelerator(Protocol):
+    """Where and in what precision a method trains. Lightning Fabric stands behind it in the trainer."""
+
+    device: torch.device
+    rank: int
+    world_size: int
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Context in which losses are computed (mixed precision)."""
+        ...
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace the tensors by their mean over all processes, in place."""
+        ...
+
+
+class LocalAccelerator:
+    """One process on one device in full precision."""
+
+    rank = 0
+    world_size = 1
+
+    def __init__(self, device: torch.device | str = "cpu") -> None:
+        self.device = torch.device(device)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """Full precision: nothing to do."""
+        return nullcontext()
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """One process: nothing to do."""
+
+
+@runtime_checkable
+class Method(Policy, Protocol):
+    """A policy that learns from batches. Built as `Class(config, contract, seed=0)`.
+
+    `config` is the frozen dataclass registered with the class; `contract` describes observations and actions as the
+    method sees them, that is after the transforms. A method that is only built can act (after `load_policy_state`);
+    `begin_training` makes what training needs besides.
+    """
+
+    config: Any
+
+    @classmethod
+    def transforms(cls, config: Any, contract: Contract) -> TransformGroup:
+        """The unfitted transform pairs that this method wants for a dataset with this contract."""
+        ...
+
+    @classmethod
+    def check(cls, config: Any, contract: Contract) -> None:
+        """Raise ConfigError or ContractError with the fix where a dataset with this contract cannot be learnt."""
+        ...
+
+    def to(self, device: torch.device | str) -> Method:
+        """Move all weights."""
+        ...
+
+    def begin_training(self, accelerator: Accelerator, seed: int = 0) -> None:
+        """Make optimisers, averages and the noise generator."""
+        ...
+
+    def update(self, batch: Batch, *, progress: float = 0.0) -> dict[str, Tensor | float]:
+        """One gradient step on a transformed batch. `progress` in [0, 1] is the part of the budget already spent.
+
+        Returns metrics; "loss" is always among them.
+        """
+        ...
+
+    def validate(self, batch: Batch, generator: torch.Generator) -> dict[str, Tensor | float]:
+        """The metrics of a held-out batch with the weights that act; changes nothing."""
+        ...
+
+    def policy_state(self) -> dict[str, Tensor]:
+        """The weights that act (the average, where one is kept), by name."""
+        ...
+
+    def load_policy_state(self, state: Mapping[str, Tensor]) -> None:
+        """Inverse of `policy_state`. Raises ValueError naming missing, unknown or misshapen entries."""
+        ...
+
+    def training_state(self) -> dict[str, Any]:
+        """Everything that `update` depends on besides the batch: tensors and JSON-able values, nested in dicts and lists."""
+        ...
+
+    def load_training_state(self, state: Mapping[str, Any]) -> None:
+        """Inverse of `training_state`, after `begin_training`."""
+        ...
