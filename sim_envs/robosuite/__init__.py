@@ -1,0 +1,1 @@
+"""robosuite's manipulation tasks as task environments with scripted experts."""
