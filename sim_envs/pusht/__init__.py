@@ -1,0 +1,1 @@
+"""Push-T: push a T-shaped block onto its outline with a round pusher."""
