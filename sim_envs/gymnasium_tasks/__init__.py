@@ -1,0 +1,1 @@
+"""Tasks of gymnasium and gymnasium-robotics: mazes, locomotion, Franka kitchen, Adroit hand, Fetch."""
