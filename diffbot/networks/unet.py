@@ -95,8 +95,8 @@ class UNet(Network):
     def modulated(self, x: Tensor, modulation: Tensor, local: Tensor | None = None) -> Tensor:
         """The network given all FiLM scales and biases [B or 1, M]: tensors in, tensor out, for export."""
         parts = modulation.split(self.widths, dim=-1)
-        h, skips = self.encode(self._enter(x), parts, local)
-        return self._enter(self.head(self.decode(h, skips, parts, local)))
+        h, skips = self.encode(self.enter(x), parts, local)
+        return self.enter(self.head(self.decode(h, skips, parts, local)))
 
     def encode(
         self, h: Tensor, parts: tuple[Tensor, ...], local: Tensor | None = None
@@ -124,7 +124,7 @@ class UNet(Network):
         return h if extra is None else h + extra
 
     def _local(self, index: int, local: Tensor | None, parts: tuple[Tensor, ...]) -> Tensor | None:
-        return None if local is None else self.local[index](self._enter(local), parts)
+        return None if local is None else self.local[index](self.enter(local), parts)
 
     def check(self, x: Tensor, condition: Condition | None) -> None:
         super().check(x, condition)
@@ -144,6 +144,6 @@ class UNet(Network):
                 f"{factor}. Nearest: {nearest}"
             )
 
-    def _enter(self, x: Tensor) -> Tensor:
+    def enter(self, x: Tensor) -> Tensor:
         """Between [B, T, C] and the layout's order (its own inverse)."""
         return x if self.last else x.transpose(1, 2)
