@@ -14,6 +14,7 @@ import numpy as np
 import zarr
 from numcodecs import Blosc
 from zarr.abc.store import Store
+from zarr.codecs import BloscCodec
 from zarr.errors import GroupNotFoundError, NodeNotFoundError
 from zarr.storage import LocalStore, ZipStore
 
@@ -68,42 +69,42 @@ def create_array(
     name: str,
     shape: tuple[int, ...],
     dtype: np.dtype,
-    image: bool,
+    image: bool = False,
     codec: ImageCodec = "zstd",
 ) -> None:
-    """Add an empty array for rows of `shape`. Every chunk is written, so that a missing one is always a fault."""
-    options: dict[str, Any] = {
-        "config": {"write_empty_chunks": True},
-        "compressors": _compressor(image, codec, dtype),
-    }
-    if dtype.kind in "OU":
-        group.create_array(
-            name, shape=(0,), chunks=(EPISODES_PER_CHUNK,), dtype=str, fill_value="", **options
-        )
-        return
-    fill = np.zeros((), dtype).item()
-    group.create_array(
-        name,
-        shape=(0, *shape),
-        chunks=chunk_shape(shape, dtype, image, codec),
-        dtype=dtype,
-        fill_value=fill,
-        **options,
-    )
+    """Add an empty per-step array for rows of `shape`."""
+    chunks = chunk_shape(shape, dtype, image, codec)
+    _create(group, name, shape, dtype, chunks, _compressor(group, image, codec, dtype))
 
 
 def create_meta(group: zarr.Group, name: str, shape: tuple[int, ...], dtype: np.dtype) -> None:
     """Add an empty array of one row for each episode."""
-    chunks = (EPISODES_PER_CHUNK, *shape)
-    options: dict[str, Any] = {
-        "config": {"write_empty_chunks": True},
-        "compressors": Blosc("zstd", 3, Blosc.NOSHUFFLE),
-    }
-    if dtype.kind in "OU":
-        group.create_array(name, shape=(0,), chunks=chunks[:1], dtype=str, fill_value="", **options)
+    _create(group, name, shape, dtype, (EPISODES_PER_CHUNK, *shape), _compressor(group, False, "zstd", dtype))
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    dtype: np.dtype,
+    chunks: tuple[int, ...],
+    compressor: Any,
+) -> None:
+    if dtype.kind in "OUT":
+        kind, fill = str, ""
     else:
-        fill = np.zeros((), dtype).item()
-        group.create_array(name, shape=(0, *shape), chunks=chunks, dtype=dtype, fill_value=fill, **options)
+        kind, fill = dtype, np.zeros((), dtype).item()  # type: ignore[assignment]
+    # Empty chunks are written too, so that a missing chunk is always a fault.
+    config = {"write_empty_chunks": True}
+    group.create_array(
+        name,
+        shape=(0, *shape),
+        chunks=chunks,
+        dtype=kind,
+        fill_value=fill,
+        compressors=(compressor,),
+        config=config,
+    )
 
 
 def chunk_shape(shape: tuple[int, ...], dtype: np.dtype, image: bool, codec: ImageCodec) -> tuple[int, ...]:
@@ -114,14 +115,17 @@ def chunk_shape(shape: tuple[int, ...], dtype: np.dtype, image: bool, codec: Ima
     return (int(np.clip(STATE_CHUNK_BYTES // row, 64, 8192)), *shape)
 
 
-def _compressor(image: bool, codec: ImageCodec, dtype: np.dtype) -> Any:
-    if image and codec == "jpeg":
-        if dtype != np.uint8:
-            raise DataError(f"the JPEG codec needs uint8 images, got {dtype}")
-        return Jpeg()
-    if image and codec != "zstd":
+def _compressor(group: zarr.Group, image: bool, codec: ImageCodec, dtype: np.dtype) -> Any:
+    shuffle = not image and dtype.itemsize > 1
+    if image and codec not in ("zstd", "jpeg"):
         raise unknown("image codec", codec, ("zstd", "jpeg"))
-    return Blosc("zstd", 3, Blosc.NOSHUFFLE if image or dtype.itemsize == 1 else Blosc.SHUFFLE)
+    if image and codec == "jpeg":
+        if dtype != np.uint8 or group.metadata.zarr_format != 2:
+            raise DataError(f"the JPEG codec needs uint8 images and zarr format 2, got {dtype}")
+        return Jpeg()
+    if group.metadata.zarr_format == 3:
+        return BloscCodec(cname="zstd", clevel=3, shuffle="shuffle" if shuffle else "noshuffle")
+    return Blosc("zstd", 3, Blosc.SHUFFLE if shuffle else Blosc.NOSHUFFLE)
 
 
 def _store(path: Path, mode: Literal["r", "a"]) -> tuple[Store, str]:

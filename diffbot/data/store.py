@@ -70,7 +70,7 @@ class EpisodeStore:
             for key, field in contract.observations.items():
                 image = field.kind == "image"
                 layout.create_array(data, key, field.shape, np.dtype(field.dtype), image, image_codec)
-            layout.create_array(data, "action", contract.action.shape, np.dtype(contract.action.dtype), False)
+            layout.create_array(data, "action", contract.action.shape, np.dtype(contract.action.dtype))
             layout.create_meta(meta, layout.ENDS, (), np.dtype(np.int64))
             os.rename(scratch, path)
         except OSError as error:

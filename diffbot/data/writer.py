@@ -103,7 +103,7 @@ class Writer:
     @staticmethod
     def _extend(node: zarr.Array[Any], start: int, value: np.ndarray) -> None:
         stop = start + len(value)
-        if value.dtype.kind in "OU":
+        if value.dtype.kind in "OUT":
             value = value.astype(object)
         node.resize((stop, *node.shape[1:]))
         with zarr.config.set({"array.write_empty_chunks": True}):
@@ -141,7 +141,7 @@ class Writer:
             return
         for name, node in stored.items():
             value = values[name]
-            text = value.dtype.kind in "OU" and node.dtype.kind in "OUT"
+            text = value.dtype.kind in "OUT" and node.dtype.kind in "OUT"
             if value.shape[lead:] != node.shape[1:] or not (
                 text or np.can_cast(value.dtype, node.dtype, "safe")
             ):
