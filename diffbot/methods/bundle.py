@@ -57,20 +57,6 @@ class LoadedPolicy:
     report: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def transformed(contract: Contract, transforms: TransformGroup) -> Contract:
-    """The contract as the method sees it: shapes after the forward transforms, everything float32."""
-
-    def after(key: str, field: Any) -> Any:
-        example = torch.zeros(1, *field.shape, dtype=getattr(torch, field.dtype))
-        result = transforms.forward({key: example})[key]
-        return dataclasses.replace(
-            field, shape=tuple(result.shape[1:]), dtype="float32", unit="", names=(), low=None, high=None
-        )
-
-    observations = {key: after(key, field) for key, field in contract.observations.items()}
-    return dataclasses.replace(contract, observations=observations, action=after("action", contract.action))
-
-
 def save_bundle(
     path: str | Path,
     *,
@@ -80,8 +66,13 @@ def save_bundle(
     contract: Contract,
     report: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a bundle as one whole: another process sees the old one or the new one, never a part. Returns the path."""
+    """Write a bundle as one whole: another process sees the old one or the new one, never a part. Returns the path.
+
+    contract: of the dataset; the bundle keeps the observation keys that the transforms (and so the method) use.
+    """
     target = Path(path)
+    contract = contract.select(tuple(key for key in transforms.transforms if key != "action"))
+    transforms.check(contract)
     with atomic_folder(target) as folder:
         save_tensors(folder / "policy.safetensors", method.policy_state())
         save_tensors(folder / "statistics.safetensors", transforms.statistics())
@@ -120,7 +111,9 @@ def load_bundle(path: str | Path, *, device: torch.device | str = "cpu") -> Load
             config["transforms"], load_tensors(folder / "statistics.safetensors")
         )
         settings = build_config(config["method"], config["config"])
-        method: Method = method_by_name(config["method"]).cls(settings, transformed(contract, transforms))
+        method: Method = method_by_name(config["method"]).cls(
+            settings, transforms.transformed_contract(contract)
+        )
     except KeyError as error:
         raise BundleError(f"'{folder / 'config.yaml'}' lacks the entry {error}") from error
     except BundleError:

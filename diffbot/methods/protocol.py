@@ -15,6 +15,7 @@ from diffbot.data.contract import Contract
 if TYPE_CHECKING:
     from diffbot.data.batch import Batch
     from diffbot.data.transforms import TransformGroup
+    from diffbot.data.window_spec import WindowSpec
 
 Observation = Mapping[str, Tensor]
 
@@ -38,6 +39,13 @@ class Prefix:
                 f"prefix weights must be [{self.actions.shape[1]}] for actions {tuple(self.actions.shape)}, "
                 f"got {tuple(self.weights.shape)}"
             )
+
+
+def blend(actions: Tensor, prefix: Prefix | None) -> Tensor:
+    """Pull a finished chunk [B, H, A] to the prefix: what policies do that do not denoise."""
+    if prefix is None:
+        return actions
+    return torch.lerp(actions, prefix.actions.to(actions), prefix.weights.to(actions)[None, :, None])
 
 
 @runtime_checkable
@@ -108,13 +116,13 @@ class Method(Policy, Protocol):
     config: Any
 
     @classmethod
-    def transforms(cls, config: Any, contract: Contract) -> TransformGroup:
-        """The unfitted transform pairs that this method wants for a dataset with this contract."""
+    def window(cls, config: Any, contract: Contract) -> WindowSpec:
+        """The training windows: horizons, keys and what else of an episode `update` needs."""
         ...
 
     @classmethod
-    def check(cls, config: Any, contract: Contract) -> None:
-        """Raise ConfigError or ContractError with the fix where a dataset with this contract cannot be learnt."""
+    def transforms(cls, config: Any, contract: Contract) -> TransformGroup:
+        """The unfitted transform pairs that this method wants for a dataset with this contract."""
         ...
 
     def to(self, device: torch.device | str) -> Method:

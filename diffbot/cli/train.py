@@ -1,0 +1,106 @@
+"""`diffbot train`: train a method on a dataset and write a policy bundle."""
+
+from __future__ import annotations
+
+import signal
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from diffbot.cli.config import group
+from diffbot.cli.verb import Verb
+from diffbot.errors import ConfigError, DataError
+from diffbot.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Which method learns what from which episodes."""
+
+    task: str = ""  # such as robosuite/lift; decides the dataset when that is not given
+    method: Any = group("method", "diffusion_policy")  # noqa: RUF009
+    dataset: str | None = None  # zarr folder; default datasets/<last part of task>.zarr
+    out: str | None = None  # run folder; default runs/<task>_<method>
+    seed: int = 0  # of the initial weights, the order of the data and the noise
+    resume: str | None = None  # run folder to continue; only training.steps or training.minutes may change
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+def run(config: TrainConfig) -> int:
+    """Train or resume, and say where the policy is. Exit status 143 or 130 when a signal stopped the run."""
+    from diffbot.training import run as runs
+
+    console = Console()
+    if config.resume is not None:
+        training = config.training
+        result = runs.resume(Path(config.resume), steps=training.steps, minutes=training.minutes)
+    else:
+        spec = runs.RunSpec(
+            config.method.name,
+            config.method.config,
+            dataset_path(config),
+            config.training,
+            config.seed,
+            config.task,
+        )
+        result = runs.start(spec, run_folder(config))
+    outcome = result.outcome
+    loss = f", loss {outcome.metrics['loss']:.4f}" if "loss" in outcome.metrics else ""
+    console.print(
+        f"{outcome.step} steps in {outcome.seconds:.0f} s, {result.parameters / 1e6:.2f} M weights{loss}",
+        highlight=False,
+    )
+    if outcome.stopped:
+        console.print(
+            f"stopped by {outcome.stopped}. Continue: diffbot train resume={result.folder}", highlight=False
+        )
+        return 128 + signal.Signals[outcome.stopped].value
+    console.print(f"policy: {result.bundle}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def dataset_path(config: TrainConfig) -> Path:
+    """The given dataset, or the default one of the task. Raises ConfigError or DataError with the command that helps."""
+    if config.dataset is not None:
+        return Path(config.dataset)
+    if not config.task:
+        raise ConfigError(
+            "give a task or a dataset: diffbot train task=robosuite/lift, or diffbot train dataset=PATH"
+        )
+    path = Path("datasets") / f"{config.task.rsplit('/', 1)[-1]}.zarr"
+    if not path.exists():
+        import sim_envs
+
+        sim_envs.spec(config.task)  # an unknown task is named with its nearest match
+        raise DataError(
+            f"no dataset at '{path}'. Record one: diffbot collect task={config.task}, or give dataset=PATH"
+        )
+    return path
+
+
+def run_folder(config: TrainConfig) -> Path:
+    """The given folder, or the first free one of runs/<task>_<method>, runs/<task>_<method>_2, ..."""
+    if config.out is not None:
+        return Path(config.out)
+    stem = config.task.rsplit("/", 1)[-1] or dataset_path(config).stem
+    base = Path("runs") / f"{stem}_{config.method.name}"
+    folder, number = base, 1
+    while (folder / "run.yaml").exists():
+        number += 1
+        folder = base.with_name(f"{base.name}_{number}")
+    return folder
+
+
+VERB = Verb(
+    "train a method on a dataset and write a policy bundle",
+    TrainConfig,
+    run,
+    (
+        "diffbot train task=robosuite/lift method=diffusion_policy",
+        "diffbot train task=robosuite/lift method.network=unet method.solver=dpmpp_2m training.minutes=10",
+        "diffbot train dataset=datasets/lift.zarr method=bc_mlp training.steps=2000 out=runs/bc",
+        "diffbot train resume=runs/lift_diffusion_policy",
+    ),
+)
