@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -23,7 +23,7 @@ class TaskEnv(gymnasium.Env):
     `truncated` is True at the task's horizon.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array"], "render_fps": 20}
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 20}  # noqa: RUF012
     available_cameras: tuple[str, ...] = ()
 
     def __init__(
@@ -93,7 +93,9 @@ class TaskEnv(gymnasium.Env):
 
 def space_of(contract: Mapping[str, Any]) -> tuple[gymnasium.spaces.Dict, gymnasium.spaces.Box]:
     """Observation and action space of a plain contract."""
-    spaces = {key: _box(field) for key, field in contract["observations"].items()}
+    spaces: dict[str, gymnasium.Space[Any]] = {
+        key: _box(field) for key, field in contract["observations"].items()
+    }
     return gymnasium.spaces.Dict(spaces), _box(contract["action"])
 
 

@@ -1,0 +1,208 @@
+"""`diffbot collect`: scripted experts fill a dataset, on all cores, and the same command continues after a kill."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import MISSING
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+import sim_envs
+from diffbot import __version__
+from diffbot.cli.collect_worker import Job, WorkerPool
+from diffbot.cli.verb import Verb
+from diffbot.data.contract import Contract
+from diffbot.data.store import EpisodeStore
+from diffbot.errors import ConfigError, DataError
+
+FIRST_EVALUATION_SEED = 100_000
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to record and where."""
+
+    task: str = MISSING  # diffbot list tasks
+    episodes: int = 100  # number of episodes that the dataset shall hold in the end
+    out: str = ""  # dataset folder; empty: datasets/<task>[_images][_<quality>].zarr
+    seed: int = (
+        0  # first episode seed; episodes take seed, seed + 1, ... below 100000, where evaluation begins
+    )
+    quality: str = "expert"  # expert, good, okay or poor
+    workers: str = "auto"  # processes; auto: one for each core
+    cameras: list[str] = field(
+        default_factory=list
+    )  # images to record, for example [agentview,robot0_eye_in_hand]
+    image_size: list[int] = field(default_factory=lambda: [84, 84])  # height and width of the images
+    keep_failures: bool = False  # also store episodes that did not succeed
+    resume: bool = True  # continue a dataset that exists; false: refuse to touch it
+    env: dict[str, Any] = field(
+        default_factory=dict
+    )  # options of the environment: +env.controller=JOINT_POSITION
+
+
+def run(config: CollectConfig) -> int:
+    """Record until the dataset holds the asked number of episodes."""
+    _check(config)
+    spec = sim_envs.spec(config.task)
+    options: dict[str, Any] = {str(key): value for key, value in config.env.items()}
+    expert = sim_envs.expert(config.task, seed=0, quality=config.quality)
+    size = (config.image_size[0], config.image_size[1])
+    pictures = {"cameras": tuple(config.cameras), "image_size": size} if config.cameras else {}
+    env: Any = sim_envs.make(config.task, **options, **pictures)
+    contract = Contract.from_dict(env.unwrapped.contract())
+    env.close()
+    provenance = {
+        "verb": "collect",
+        "task": spec.id,
+        "quality": config.quality,
+        "expert_version": expert.version,
+        "first_seed": config.seed,
+        "keep_failures": config.keep_failures,
+        "env": options,
+        "versions": {"diffbot": __version__, **_versions()},
+    }
+    path = Path(config.out) if config.out else default_path(config)
+    console = Console()
+    store = _open(path, contract, provenance, config)
+    had = len(store)
+    if had >= config.episodes:
+        console.print(f"{path} already holds {had} episodes. Ask for more: episodes={2 * had}")
+        return 0
+    if had:
+        console.print(f"{path} holds {had} episodes; continuing to {config.episodes}")
+    job = Job(config.task, config.quality, options, tuple(config.cameras), size, config.keep_failures)
+    first = int(store.meta("seed").max()) + 1 if had else config.seed
+    workers = min(_workers(config.workers), config.episodes - had)
+    try:
+        tried, kept, replaced = _record(store, job, first, config.episodes, workers, console)
+    except KeyboardInterrupt:
+        store.refresh()
+        console.print(f"\nstopped: {len(store)} whole episodes are in {path}; the same command continues")
+        return 130
+    store.refresh()
+    note = f", {replaced} dead workers replaced" if replaced else ""
+    console.print(
+        f"{path}: {len(store)} episodes, {store.steps} steps; the expert succeeded in {kept} of {tried} tries{note}"
+    )
+    return 0
+
+
+def default_path(config: CollectConfig) -> Path:
+    """Where the dataset lands when `out` is not given."""
+    name = config.task.removeprefix("robosuite/").replace("/", "_")
+    name += "_images" if config.cameras else ""
+    name += "" if config.quality == "expert" else f"_{config.quality}"
+    return Path("datasets") / f"{name}.zarr"
+
+
+def _record(
+    store: EpisodeStore, job: Job, first: int, episodes: int, workers: int, console: Console
+) -> tuple[int, int, int]:
+    """Append until `episodes`; returns tries, successes and replaced workers."""
+    tried = succeeded = steps = 0
+    missing = episodes - len(store)
+    columns = (
+        TextColumn("[bold]{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    progress = Progress(*columns, console=console, disable=not console.is_terminal)
+    # The store is created before and closed after the pool, so that a failing worker leaves a whole dataset behind.
+    with WorkerPool(job, workers) as pool, store.writer() as writer, progress:
+        bar = progress.add_task(job.task, total=episodes, completed=episodes - missing, rate="")
+        for episode in pool.episodes(_seeds(first)):
+            tried, succeeded, steps = tried + 1, succeeded + episode.success, steps + episode.steps
+            if episode.arrays:
+                writer.append(episode.arrays, episode.meta)
+                missing -= 1
+            progress.update(bar, completed=episodes - missing, rate=f"success {succeeded}/{tried}")
+            if not missing:
+                break
+            if tried >= 50 and succeeded < 0.05 * tried and not job.keep_failures:
+                raise DataError(
+                    f"the {job.quality} expert of '{job.task}' succeeded in {succeeded} of {tried} tries. "
+                    "Record failures too: keep_failures=true"
+                )
+        replaced = pool.replaced
+    if missing:
+        raise DataError(
+            f"the collection seeds end at {FIRST_EVALUATION_SEED} with {missing} episodes missing; start lower: seed=0"
+        )
+    return tried, succeeded, replaced
+
+
+def _seeds(first: int) -> Iterator[int]:
+    return iter(range(first, FIRST_EVALUATION_SEED))
+
+
+def _open(path: Path, contract: Contract, provenance: dict[str, Any], config: CollectConfig) -> EpisodeStore:
+    """A new store, or the existing one when it is the same collection."""
+    if not path.exists():
+        return EpisodeStore.create(path, contract, provenance)
+    if not config.resume:
+        raise DataError(f"{path} exists. Continue it with resume=true, or choose another: out=...")
+    store = EpisodeStore.open(path, "a")
+    for name in ("task", "quality", "expert_version", "first_seed", "keep_failures", "env"):
+        old, new = store.provenance.get(name), provenance[name]
+        if old != new:
+            raise DataError(
+                f"{path} was recorded with {name}={old!r}, not {new!r}. Choose another dataset: out=..."
+            )
+    contract.require_match(store.contract, "this command", str(path))
+    store.contract.require_match(contract, str(path), "this command")
+    return store
+
+
+def _check(config: CollectConfig) -> None:
+    if config.episodes < 1:
+        raise ConfigError(f"episodes must be at least 1, got {config.episodes}")
+    if not 0 <= config.seed < FIRST_EVALUATION_SEED:
+        raise ConfigError(
+            f"seed must be from 0 to {FIRST_EVALUATION_SEED - 1} (evaluation uses the seeds above), got {config.seed}"
+        )
+    if len(config.image_size) != 2 or min(config.image_size) < 1:
+        raise ConfigError(f"image_size is [height,width], got {list(config.image_size)}")
+
+
+def _workers(text: str) -> int:
+    if text == "auto":
+        return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    if not text.isdigit() or int(text) < 1:
+        raise ConfigError(f"workers must be 'auto' or a positive number, got '{text}'")
+    return int(text)
+
+
+def _versions() -> dict[str, str]:
+    from sim_envs.recording import versions
+
+    return versions()
+
+
+VERB = Verb(
+    "record demonstrations of a scripted expert",
+    CollectConfig,
+    run,
+    (
+        "diffbot collect task=robosuite/lift episodes=100",
+        "diffbot collect task=robosuite/lift episodes=100 'cameras=[agentview,robot0_eye_in_hand]'",
+        "diffbot collect task=robosuite/stack quality=okay keep_failures=true out=datasets/stack_okay.zarr",
+    ),
+)
