@@ -63,7 +63,8 @@ class Limits:
         for name in data:
             if name not in valid:
                 raise unknown("limit", name, valid)
-        return cls(**{k: tuple(v) if isinstance(v, list | tuple) else v for k, v in data.items()})
+        values: dict[str, Any] = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in data.items()}
+        return cls(**values)
 
 
 def per_entry(name: str, value: Bound, size: int, default: float = np.inf) -> np.ndarray:
@@ -80,7 +81,8 @@ def workspace_of(limits: Limits, contract: Contract) -> tuple[np.ndarray, np.nda
     """The box (low [D], high [D]) that applies under this contract, or None. Raises ConfigError when it cannot be kept."""
     if limits.workspace_low is None or limits.workspace_high is None:
         return None
-    low, high = np.float64(limits.workspace_low), np.float64(limits.workspace_high)
+    low = np.asarray(limits.workspace_low, np.float64)
+    high = np.asarray(limits.workspace_high, np.float64)
     if low.shape != high.shape or not (low < high).all():
         raise ConfigError(f"workspace box {limits.workspace_low} to {limits.workspace_high} is empty")
     if contract.action.space != "cartesian":

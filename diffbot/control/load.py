@@ -27,7 +27,9 @@ def load_contract(path: str | Path) -> Contract:
     candidates = (given, given / "contract.yaml", given / "policy" / "contract.yaml")
     file = next((c for c in candidates if c.is_file()), None)
     if file is None:
-        raise ConfigError(f"no contract at '{path}': give a policy bundle (runs/NAME/policy) or a contract.yaml")
+        raise ConfigError(
+            f"no contract at '{path}': give a policy bundle (runs/NAME/policy) or a contract.yaml"
+        )
     try:
         data = yaml.safe_load(file.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

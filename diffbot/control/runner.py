@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from diffbot.control.chunk import Chunk
+from diffbot.control.engine import accelerate
 from diffbot.control.history import ObservationHistory
 from diffbot.control.stitch import CommittedPrefix
 from diffbot.methods.protocol import Prefix
@@ -31,18 +32,21 @@ class PolicyRunner:
     The noise of a chunk comes from a generator seeded by (seed, episode seed, step index), the step index being the time
     since the episode's start in control steps: equal observations give bit-identical chunks wherever they are computed.
 
-    policy: what `load_bundle` returns. seed: of the run. backend: see `diffbot.control.engine`.
+    policy: what `load_bundle` returns. seed: of the run. backend: a name of `diffbot.control.engine.BACKENDS` or "auto";
+    bit-identity holds between runs on the same back end.
     """
 
     def __init__(self, policy: LoadedPolicy, *, seed: int = 0, backend: str = "auto") -> None:
         self.policy = policy
         self.method = policy.method
         self.contract = policy.contract
+        self.inputs = policy.contract.select(tuple(policy.method.keys))
         self.seed = seed
         self.backend = backend
         self.period = 1.0 / self.contract.rate
         self.history = ObservationHistory(self.method.observation_horizon, self.period)
         self.device = _device_of(self.method)
+        self.engines = accelerate(self.method, backend, self.device)
         self._hash = self.contract.hash()
         self.reset(0)
 
@@ -68,11 +72,11 @@ class PolicyRunner:
     def observe(self, observation: Mapping[str, np.ndarray], time: float) -> bool:
         """Take the observation stamped `time` (s). False when it is not newer than the last one, which is then ignored.
 
-        Keys beyond the contract's are left out. Raises ContractError for a missing key, wrong shape or dtype, or values
+        Keys that the method does not read are left out. Raises ContractError for a missing key, wrong shape or dtype, or values
         that are not finite.
         """
-        self.contract.check_observation(observation)
-        taken = self.history.push({key: observation[key] for key in self.contract.observations}, time)
+        self.inputs.check_observation(observation)
+        taken = self.history.push({key: observation[key] for key in self.inputs.observations}, time)
         if taken and self._start is None:
             self._start = time
         return taken
@@ -87,10 +91,9 @@ class PolicyRunner:
         generator.manual_seed(step_seed(self.seed, self.episode_seed, step))
         with torch.inference_mode():
             batch = {k: torch.from_numpy(v).unsqueeze(0).to(self.device) for k, v in arrays.items()}
-            observation = self.policy.transforms.forward(batch)
-            committed = None if prefix is None else self._transformed(prefix)
+            observation, committed = self._transformed(batch, prefix)
             actions = self.method.act(observation, generator=generator, prefix=committed)
-            actions = self.policy.transforms.inverse({ACTION_KEY: actions})[ACTION_KEY][0]
+            actions = self.policy.transforms.inverse({ACTION_KEY: actions}, context=batch)[ACTION_KEY][0]
         chunk = Chunk(
             actions=actions.to("cpu", torch.float32).numpy(),
             start=newest,
@@ -105,22 +108,30 @@ class PolicyRunner:
     def warm_up(self, rounds: int = 3) -> None:
         """Run on made-up observations of the contract's shapes, so that the first real inference is not a slow one.
 
-        Leaves no trace: history, episode and chunk count are as before.
+        Afterwards shapes that were not met run uncompiled. Leaves no other trace: history, episode and chunk count are as before.
         """
         saved = self.history, self._start, self._chunks
         self.history, self._start = ObservationHistory(self.history.horizon, self.period), 0.0
-        blank = {k: np.zeros(f.shape, f.dtype) for k, f in self.contract.observations.items()}
+        blank = {k: np.zeros(f.shape, f.dtype) for k, f in self.inputs.observations.items()}
         self.history.push(blank, 0.0)
         try:
             for _ in range(rounds):
                 self.infer()
         finally:
             self.history, self._start, self._chunks = saved
+        for engine in self.engines:
+            engine.sealed = True
 
-    def _transformed(self, prefix: CommittedPrefix) -> Prefix:
-        actions = torch.from_numpy(prefix.actions).unsqueeze(0).to(self.device)
-        transformed = self.policy.transforms.forward({ACTION_KEY: actions})[ACTION_KEY]
-        return Prefix(transformed, torch.from_numpy(prefix.weights).to(self.device))
+    def _transformed(
+        self, batch: dict[str, torch.Tensor], prefix: CommittedPrefix | None
+    ) -> tuple[dict[str, torch.Tensor], Prefix | None]:
+        """Raw observations [1, To, ...] and prefix in the method's space."""
+        if prefix is None:
+            return self.policy.transforms.forward(batch), None
+        committed = torch.from_numpy(prefix.actions).unsqueeze(0).to(self.device)
+        values = self.policy.transforms.forward({**batch, ACTION_KEY: committed})
+        weights = torch.from_numpy(prefix.weights).to(self.device)
+        return values, Prefix(values.pop(ACTION_KEY), weights)
 
 
 def _device_of(method: object) -> torch.device:

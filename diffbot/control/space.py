@@ -31,9 +31,15 @@ class ActionSpace:
         size = action.size
         names = action.names or ("",) * size
         gripper = np.array([any(word in name.lower() for word in GRIPPER_WORDS) for name in names])
-        low = np.full(size, -np.inf) if action.low is None else np.broadcast_to(np.float64(action.low), size)
+        low = (
+            np.full(size, -np.inf)
+            if action.low is None
+            else np.broadcast_to(np.asarray(action.low, np.float64), size)
+        )
         high = (
-            np.full(size, np.inf) if action.high is None else np.broadcast_to(np.float64(action.high), size)
+            np.full(size, np.inf)
+            if action.high is None
+            else np.broadcast_to(np.asarray(action.high, np.float64), size)
         )
         relative = ~gripper if action.meaning == "delta" else np.zeros(size, bool)
         return cls(low.copy(), high.copy(), gripper, relative)

@@ -1,0 +1,134 @@
+"""Ways to run one denoising step (x, modulation) -> output. The names are those of `backend=`.
+
+A back end is built for one shape of x at batch 1 or B and copies the weights as they are at that moment.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib.util
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+
+from diffbot.errors import ConfigError, unknown
+
+Step = Callable[[Tensor, Tensor], Tensor]
+
+
+class StepNetwork(Protocol):
+    """A network whose dependence on (time, condition) passes through one modulation vector per step."""
+
+    def precompute(self, times: Tensor, condition: Any) -> Any:
+        """What does not depend on x: an object with time_part [S, M] and condition_part [B, M] or None."""
+
+    def modulated(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """The network given the sum of both parts [B or 1, M]."""
+
+
+def can_accelerate(module: nn.Module) -> bool:
+    """Whether a module offers the hooks of `StepNetwork`."""
+    return callable(getattr(module, "precompute", None)) and callable(getattr(module, "modulated", None))
+
+
+def build_eager(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
+    """PyTorch as it is, on the live weights."""
+    return network.modulated
+
+
+def build_compile(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
+    """torch.compile with frozen weights, which lets the CPU back end pack them for oneDNN. Needs a C++ compiler."""
+    frozen = _Step(cast(nn.Module, copy.deepcopy(network)).requires_grad_(False).eval())
+    compiled = torch.compile(frozen, dynamic=False, fullgraph=True, options={"freezing": True})
+
+    def step(x: Tensor, modulation: Tensor) -> Tensor:
+        # Guards and freezing look at the grad mode: it must be the same at every call.
+        with torch.inference_mode(False), torch.no_grad():
+            return cast(Tensor, compiled(x, modulation))
+
+    return step
+
+
+def build_cudagraph(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
+    """One captured CUDA graph on fixed buffers: a step costs one launch."""
+    if x.device.type != "cuda":
+        raise ConfigError(f"backend 'cudagraph' needs the policy on a CUDA device, it is on '{x.device}'")
+    still_x, still_modulation = x.clone(), modulation.clone()
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            network.modulated(still_x, still_modulation)
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        output = network.modulated(still_x, still_modulation)
+
+    def step(x: Tensor, modulation: Tensor) -> Tensor:
+        still_x.copy_(x)
+        still_modulation.copy_(modulation)
+        graph.replay()
+        return output.clone()
+
+    return step
+
+
+def _openvino(precision: str) -> Callable[[StepNetwork, Tensor, Tensor], Step]:
+    def build(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
+        from diffbot.control.engine.openvino import OpenVinoStep
+
+        return OpenVinoStep(network, x, modulation, precision)
+
+    return build
+
+
+BACKENDS: dict[str, Callable[[StepNetwork, Tensor, Tensor], Step]] = {
+    "eager": build_eager,
+    "compile": build_compile,
+    "cudagraph": build_cudagraph,
+    "openvino": _openvino("fp32"),
+    "openvino-bf16": _openvino("bf16"),
+    "openvino-int8": _openvino("int8"),
+}
+EXACT = frozenset({"eager", "compile", "cudagraph", "openvino"})
+
+
+def choose_backend(name: str, device: torch.device) -> str:
+    """The back end for `name`; "auto" is the fastest exact one for this device among the installed ones.
+
+    The choice depends on device and installation alone, never on a measurement, so that two processes choose alike.
+    """
+    if name == "auto":
+        if device.type == "cuda":
+            return "cudagraph"
+        return "openvino" if device.type == "cpu" and importlib.util.find_spec("openvino") else "eager"
+    if name not in BACKENDS:
+        raise unknown("backend", name, [*BACKENDS, "auto"])
+    return name
+
+
+class _Step(nn.Module):
+    """`modulated` as a module's forward, for exporters and compilers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
+        return cast(Tensor, cast(Any, self.network).modulated(x, modulation))
+
+
+def exportable(network: StepNetwork, layout: str) -> nn.Module:
+    """A frozen copy as (x, modulation) -> output, with convolutions written in `layout` where the network has a choice."""
+    module = cast(Any, network)
+    config = getattr(module, "config", None)
+    if getattr(config, "layout", layout) == layout:
+        fresh = copy.deepcopy(module)
+    else:
+        fresh = type(module)(replace(config, layout=layout), module.sizes)
+        fresh.load_state_dict(module.state_dict())
+    fresh.__dict__.pop("forward", None)
+    return _Step(fresh.requires_grad_(False).eval())
