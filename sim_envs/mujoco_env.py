@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes.util
-import os
 import weakref
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import mujoco
 import numpy as np
 
 from sim_envs import fields
@@ -16,22 +15,7 @@ from sim_envs.errors import SimEnvError
 from sim_envs.spec import TaskSpec
 
 if TYPE_CHECKING:
-    import mujoco
-
-
-def load_mujoco() -> Any:
-    """Import mujoco, after choosing how it renders where nothing is chosen and there is no display.
-
-    EGL when its library is there, else OSMesa. Without either, rendering raises SimEnvError; state-only tasks run.
-    """
-    if "MUJOCO_GL" not in os.environ and not os.environ.get("DISPLAY"):
-        for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
-            if ctypes.util.find_library(library):
-                os.environ["MUJOCO_GL"] = backend
-                break
-    from sim_envs.errors import require
-
-    return require("mujoco")
+    from sim_envs.rendering import Renderer
 
 
 class MujocoTaskEnv(TaskEnv):
@@ -67,7 +51,7 @@ class MujocoTaskEnv(TaskEnv):
         sizes = {camera: {"height": image_size[0], "width": image_size[1]} for camera in self.cameras}
         self._contract = fields.contract(task.id, self.rate, {**observations, **images}, action, **sizes)
         self.observation_space, self.action_space = space_of(self._contract)
-        self._renderers: dict[tuple[int, int], mujoco.Renderer] = {}
+        self._renderer: Renderer | None = None
 
     @property
     def rate(self) -> float:
@@ -135,7 +119,6 @@ class MujocoTaskEnv(TaskEnv):
 
     def get_state(self) -> np.ndarray:
         """Step count, physics (mjSTATE_INTEGRATION) and what the task remembers: float64 [n]."""
-        mujoco = load_mujoco()
         signature = mujoco.mjtState.mjSTATE_INTEGRATION
         physics = np.empty(mujoco.mj_stateSize(self.model, signature))
         mujoco.mj_getState(self.model, self.data, physics, signature)
@@ -143,7 +126,6 @@ class MujocoTaskEnv(TaskEnv):
 
     def set_state(self, state: np.ndarray) -> Observation:
         """Restore a state of `get_state`; what follows is bit-identical. Raises SimEnvError for a wrong size."""
-        mujoco = load_mujoco()
         signature = mujoco.mjtState.mjSTATE_INTEGRATION
         size = mujoco.mj_stateSize(self.model, signature)
         state = np.asarray(state, dtype=np.float64)
@@ -161,34 +143,21 @@ class MujocoTaskEnv(TaskEnv):
 
     # Images --------------------------------------------------------------------------------------------------------
 
-    def render_camera(self, camera: str) -> Any:
-        """What `mujoco.Renderer.update_scene` takes for this camera: its name, or an MjvCamera."""
+    def render_camera(self, camera: str) -> str | mujoco.MjvCamera:
+        """What the renderer takes for this camera: its name in the model, or a free camera."""
         return camera
 
     def render_image(self, camera: str, height: int, width: int) -> np.ndarray:
         self.check_camera(camera)
-        renderer = self._renderers.get((height, width))
-        if renderer is None:
-            renderer = self._renderers[height, width] = self._new_renderer(height, width)
-        renderer.update_scene(self.data, self.render_camera(camera))
-        return renderer.render().copy()
+        if self._renderer is None:
+            from sim_envs.rendering import Renderer
 
-    def _new_renderer(self, height: int, width: int) -> mujoco.Renderer:
-        mujoco = load_mujoco()
-        screen = self.model.vis.global_
-        screen.offheight, screen.offwidth = max(screen.offheight, height), max(screen.offwidth, width)
-        try:
-            renderer = mujoco.Renderer(self.model, height, width)
-        except Exception as error:
-            raise SimEnvError(
-                f"cannot render ({error}). Install an offscreen OpenGL, for example 'apt install libegl1 libgl1-mesa-dri'"
-                " or 'apt install libosmesa6', or set MUJOCO_GL to egl, osmesa or glfw"
-            ) from error
-        weakref.finalize(self, renderer.close)  # before the interpreter unloads OpenGL
-        return renderer
+            self._renderer = Renderer(self.model, sites=True)
+            weakref.finalize(self, self._renderer.close)  # before the interpreter unloads OpenGL
+        return self._renderer.render(self.data, self.render_camera(camera), height, width)
 
     def close(self) -> None:
-        """Free the renderers."""
-        for renderer in self._renderers.values():
-            renderer.close()
-        self._renderers.clear()
+        """Free the renderer."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None

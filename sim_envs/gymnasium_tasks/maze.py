@@ -11,7 +11,13 @@ import numpy as np
 from sim_envs import fields
 from sim_envs.env import Observation
 from sim_envs.errors import SimEnvError
-from sim_envs.gymnasium_tasks.base import FREE_CAMERA, GymnasiumTask, build
+from sim_envs.gymnasium_tasks.base import (
+    FREE_CAMERA,
+    GymnasiumTask,
+    build,
+    generator_state,
+    set_generator_state,
+)
 from sim_envs.spec import TaskSpec
 
 GOAL_RADIUS = 0.45  # m, as published
@@ -27,7 +33,7 @@ class _Maze(GymnasiumTask):
         Path(inner.tmp_xml_file_path).unlink(missing_ok=True)  # the published class leaves its XML behind
         size = max(inner.maze.map_length, inner.maze.map_width) * inner.maze.maze_size_scaling
         self.viewpoint = (0.0, 0.0, 0.0, 1.25 * size, 90.0, -89.9)
-        super().__init__(task, inner, **options)
+        super().__init__(task, inner, seen=0, **options)
 
     @property
     def goal(self) -> np.ndarray:
@@ -55,17 +61,22 @@ class _Maze(GymnasiumTask):
             self.data.qpos[:2] = start
             self.data.qvel[:] = 0.0
         if goal is not None:
-            self.set_extra_state(np.asarray(goal, dtype=np.float64))
+            self.set_memory(np.concatenate([goal, self.memory()[2:]]))
         return self.set_state(self.get_state())
+
+    def flat(self, observation: Any) -> np.ndarray:
+        return np.zeros(0)  # positions and velocities are observed from the physics directly
 
     def success(self) -> bool:
         return bool(np.linalg.norm(self.position - self.goal) <= GOAL_RADIUS)
 
-    def extra_state(self) -> np.ndarray:
-        return np.array(getattr(self.inner, "goal", np.zeros(2)), dtype=np.float64)
+    def memory(self) -> np.ndarray:
+        goal = np.asarray(getattr(self.inner, "goal", np.zeros(2)), dtype=np.float64)
+        return np.concatenate([goal, generator_state(self.inner.np_random)])
 
-    def set_extra_state(self, extra: np.ndarray) -> None:
-        self.inner.goal = extra
+    def set_memory(self, memory: np.ndarray) -> None:
+        self.inner.goal = memory[:2]
+        set_generator_state(self.inner.np_random, memory[2:])
         self.inner.update_target_site_pos()
 
 

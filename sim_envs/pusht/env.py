@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import mujoco
 import numpy as np
 
 from sim_envs import fields
 from sim_envs.env import Observation
-from sim_envs.mujoco_env import MujocoTaskEnv, load_mujoco
+from sim_envs.mujoco_env import MujocoTaskEnv
 from sim_envs.pusht import geometry
 from sim_envs.spec import TaskSpec
 
@@ -59,7 +60,6 @@ class PushT(MujocoTaskEnv):
         render_size: tuple[int, int] = (256, 256),
         terminate_on_success: bool = True,
     ):
-        mujoco = load_mujoco()
         model = mujoco.MjModel.from_xml_path(str(MODEL))
         self.terminate_on_success = terminate_on_success
         self._covered = (b"", 0.0)  # joints for which the coverage was computed last, and the coverage
@@ -94,7 +94,6 @@ class PushT(MujocoTaskEnv):
         return self._covered[1]
 
     def begin(self, rng: np.random.Generator) -> None:
-        mujoco = load_mujoco()
         mujoco.mj_resetData(self.model, self.data)
         while True:
             pusher = rng.uniform(0.050, 0.450, 2)
@@ -110,7 +109,7 @@ class PushT(MujocoTaskEnv):
 
     def advance(self, action: np.ndarray) -> tuple[float, bool]:
         self.data.ctrl[:] = action
-        load_mujoco().mj_step(self.model, self.data, nstep=self.substeps)
+        mujoco.mj_step(self.model, self.data, nstep=self.substeps)
         covered = self.coverage()
         return min(covered / SUCCESS_COVERAGE, 1.0), self.terminate_on_success and covered >= SUCCESS_COVERAGE
 
