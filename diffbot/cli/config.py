@@ -98,9 +98,18 @@ def _writable(node: Any, omega: Any) -> None:
     if omega.is_config(node):
         omega.set_readonly(node, None)
         if omega.is_dict(node):
+            if _is_open(node):
+                omega.set_struct(node, False)
             for key in node:
                 if not omega.is_missing(node, key):
                     _writable(node._get_node(key), omega)
+
+
+def _is_open(node: Any) -> bool:
+    """Whether a node is a dict[str, Any] field, which takes any key."""
+    from omegaconf import DictConfig
+
+    return isinstance(node, DictConfig) and node._metadata.object_type is dict
 
 
 def _root(schema: type, groups: dict[str, Any]) -> Any:
@@ -136,6 +145,8 @@ def _check_keys(root: Any, parsed: Sequence[Any], groups: dict[str, Any], chosen
             continue
         node, path = root, ""
         for part in key.split("."):
+            if path and _is_open(node):
+                break  # a dict[str, Any] of options: who reads it checks its keys
             # `in` is false for a mandatory entry that has no value yet, so look at the keys.
             valid = [str(k) for k in node if k != "defaults"] if OmegaConf.is_dict(node) else []
             if part not in valid:
