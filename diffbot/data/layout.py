@@ -95,7 +95,7 @@ def _create(
     else:
         kind, fill = dtype, np.zeros((), dtype).item()  # type: ignore[assignment]
     # Empty chunks are written too, so that a missing chunk is always a fault.
-    config = {"write_empty_chunks": True}
+    config: Any = {"write_empty_chunks": True}
     group.create_array(
         name,
         shape=(0, *shape),

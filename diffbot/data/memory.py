@@ -66,34 +66,43 @@ class PaddedArray:
         _pad(data, offset, starts, ends, episodes, before, after, zero_end)
         return cls(torch.from_numpy(data), torch.from_numpy(offset), before, after)
 
-    def windows(
-        self, step: Tensor, episode: Tensor, shift: int, length: int, stride: int, out: Tensor | None = None
-    ) -> Tensor:
-        """Rows step+shift, step+shift+stride, ... of each, [B, length, ...]; one block copy each when stride is 1.
+    def base(self, step: np.ndarray, episode: np.ndarray) -> np.ndarray:
+        """For each step, the row `before` rows ahead of it: where the views of `window_view` count from."""
+        return step + self.offset.numpy()[episode] - self.before
 
-        `shift` and `length` must stay within the padding: steps t-before .. (last step)+after.
-        """
-        shape = tuple(self.data.shape[1:])
+    def window_view(self, shift: int, length: int, stride: int) -> WindowView:
+        """Windows of the rows step+shift, step+shift+stride, ...; DataError when they reach beyond the padding."""
+        reach = shift + (length - 1) * stride
+        if shift < -self.before or reach > self.after:
+            raise DataError(f"steps {shift}..{reach} reach beyond the padding {-self.before}..{self.after}")
         flat = self.data.view(len(self.data), -1)
-        width, span = flat.shape[1], (length - 1) * stride + 1
-        start = step + self.offset[episode] + shift
-        target = None if out is None else out.view(len(step), *((-1,) if stride == 1 else (length, width)))
-        if len(flat) < span:
-            raise DataError(f"a window of {span} steps does not fit into {len(flat)} padded rows")
+        width = flat.shape[1]
+        # Row i of the view is the window of the step whose `base` is i; neighbours overlap in memory.
+        rows = len(flat) - self.before - reach
+        shape, strides = (rows, length, width), (width, stride * width, 1)
         if stride == 1:
-            view = flat.as_strided((len(flat) - span + 1, length * width), (width, 1))
-        else:
-            view = flat.as_strided((len(flat) - span + 1, length, width), (width, stride * width, 1))
-        taken = (
-            torch.index_select(view, 0, start)
-            if target is None
-            else torch.index_select(view, 0, start, out=target)
-        )
-        return taken.view(len(step), length, *shape)
+            shape, strides = (rows, length * width), (width, 1)  # type: ignore[assignment]
+        view = flat.as_strided(shape, strides, (self.before + shift) * width)
+        return WindowView(view, (length, *self.data.shape[1:]))
 
     def rows(self, step: Tensor, episode: Tensor) -> Tensor:
         """Single steps, [B, ...]."""
         return torch.index_select(self.data, 0, step + self.offset[episode])
+
+
+@dataclass(frozen=True)
+class WindowView:
+    """Overlapping windows over padded rows. view: [windows, numbers] (one block each) or [windows, length, numbers]."""
+
+    view: Tensor
+    shape: tuple[int, ...]
+
+    def take(self, base: Tensor, out: Tensor | None = None) -> Tensor:
+        """The windows [B, length, ...] of steps with these bases, copied into `out` where given."""
+        if out is None:
+            return torch.index_select(self.view, 0, base).view(-1, *self.shape)
+        torch.index_select(self.view, 0, base, out=out.view(-1, *self.view.shape[1:]))
+        return out
 
 
 def _allocate(

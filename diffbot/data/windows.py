@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from scipy.signal import lfilter
 from torch import Tensor
 
 from diffbot.data.batch import Batch
-from diffbot.data.memory import PaddedArray
+from diffbot.data.memory import PaddedArray, WindowView
 from diffbot.data.samplers import PrioritizedSampler, ShuffledSampler, WeightedSampler
 from diffbot.data.store import EpisodeStore
 from diffbot.data.window_spec import WindowSpec, WindowTable
@@ -72,43 +73,39 @@ class Windows:
         B whose memory is written and returned. Raises DataError for a number out of range.
         """
         index = torch.as_tensor(indices, dtype=torch.int64)
-        spec, count = self.spec, len(index)
-        if count and (int(index.min()) < 0 or int(index.max()) >= len(self)):
-            raise DataError(
-                f"window numbers {int(index.min())}..{int(index.max())} are not within 0..{len(self) - 1}"
-            )
-        step, episode = self._step[index], self._episode[index]
+        spec = self.spec
+        try:
+            table = torch.index_select(self._table, 0, index)
+        except IndexError as error:
+            low, high = int(index.min()), int(index.max())
+            raise DataError(f"window numbers {low}..{high} are not within 0..{len(self) - 1}") from error
         old = out.observations if out else {}
         observations = {
-            k: self._arrays[k].windows(
-                step, episode, -spec.back, spec.observation_steps, spec.stride, old.get(k)
-            )
-            for k in self.keys
+            k: view.take(table[:, column], old.get(k)) for k, (view, column) in self._observations.items()
         }
-        actions = self._arrays["action"].windows(
-            step, episode, 0, spec.horizon, spec.stride, out.actions if out else None
-        )
-        mask = torch.lt(self._range, self._valid[index, None], **({"out": out.mask} if out else {}))
-        more: dict[str, object] = {}
-        if spec.rewards:
-            more["rewards"] = self._arrays["reward"].windows(step, episode, 0, spec.horizon, spec.stride)
-        if spec.terminals:
-            more["terminals"] = self._arrays["terminated"].windows(
-                step, episode, 0, spec.horizon, spec.stride
-            )
-        if spec.returns:
-            more["returns"] = self._returns[step]
+        view, column = self._views["action"]
+        actions = view.take(table[:, column], out.actions if out else None)
+        mask = torch.lt(self._range, table[:, :1], **({"out": out.mask} if out else {}))
+        more: dict[str, Any] = {}
+        for name, key in (("rewards", "reward"), ("terminals", "terminated")):
+            if getattr(spec, name):
+                view, column = self._views[key]
+                more[name] = view.take(table[:, column])
         if spec.next_observations:
-            shift, to = (spec.horizon - spec.observation_horizon + 1) * spec.stride, spec.observation_horizon
-            more["next_observations"] = {
-                k: self._arrays[k].windows(step, episode, shift, to, spec.stride) for k in self.keys
-            }
-        if spec.goal != "none":
-            goal = self._goal_steps(step, episode, generator)
-            more["goals"] = {k: self._arrays[k].rows(goal, episode) for k in self.goal_keys}
-        if spec.task is not None:
-            more["task"] = self._task[episode]
-        return Batch(observations, actions, mask, index=index, **more)  # type: ignore[arg-type]
+            more["next_observations"] = {k: v.take(table[:, c]) for k, (v, c) in self._next.items()}
+        if self._needs_steps:
+            step, episode = (
+                torch.index_select(self._step, 0, index),
+                torch.index_select(self._episode, 0, index),
+            )
+            if spec.returns:
+                more["returns"] = torch.index_select(self._returns, 0, step)
+            if spec.goal != "none":
+                goal = self._goal_steps(step, episode, generator)
+                more["goals"] = {k: self._arrays[k].rows(goal, episode) for k in self.goal_keys}
+            if spec.task is not None:
+                more["task"] = self._task[episode]
+        return Batch(observations, actions, mask, index=index, **more)
 
     def empty(self, count: int, pin_memory: bool = False) -> Batch:
         """Memory for `count` windows, to be filled by `gather(..., out=)`."""
@@ -164,14 +161,10 @@ class Windows:
         return terminated
 
     def _load(self, terminated: np.ndarray | None) -> None:
-        spec = self.spec
-        table = self.table
-        self._step, self._episode = torch.from_numpy(table.step), torch.from_numpy(table.episode)
-        self._valid, self._range = torch.from_numpy(table.valid), torch.arange(spec.horizon)
+        spec, table = self.spec, self.table
         ahead = spec.ahead if spec.observe_future else 0
         if spec.next_observations:
             ahead = max(ahead, spec.horizon * spec.stride)
-        self._last = torch.from_numpy(self._ends - 1)
         self._arrays: dict[str, PaddedArray] = {}
         for key in self.keys:
             self._arrays[key] = PaddedArray.load(self.store, key, self.episodes, spec.back, ahead)
@@ -190,6 +183,31 @@ class Windows:
         if spec.task is not None:
             self.tasks, numbers = np.unique(self.store.meta(spec.task).astype(str), return_inverse=True)
             self._task = torch.from_numpy(numbers.astype(np.int64).reshape(-1))
+        self._step, self._episode = torch.from_numpy(table.step), torch.from_numpy(table.episode)
+        self._last = torch.from_numpy(self._ends - 1)
+        self._range = torch.arange(spec.horizon)
+        self._needs_steps = spec.returns or spec.goal != "none" or spec.task is not None
+        self._index_views()
+
+    def _index_views(self) -> None:
+        """One row of numbers for each window, so that a batch looks up one cache line of each: valid actions, bases."""
+        spec, to = self.spec, self.spec.observation_horizon
+        columns: dict[tuple[int, int], int] = {}
+        numbers = [self.table.valid]
+        for array in self._arrays.values():
+            if (array.before, array.after) not in columns:
+                columns[array.before, array.after] = len(numbers)
+                numbers.append(array.base(self.table.step, self.table.episode))
+        self._table = torch.from_numpy(np.stack(numbers, 1))
+
+        def plan(key: str, shift: int, length: int) -> tuple[WindowView, int]:
+            array = self._arrays[key]
+            return array.window_view(shift, length, spec.stride), columns[array.before, array.after]
+
+        self._views = {k: plan(k, 0, spec.horizon) for k in self._arrays if k not in self.keys}
+        self._observations = {k: plan(k, -spec.back, spec.observation_steps) for k in self.keys}
+        if spec.next_observations:
+            self._next = {k: plan(k, spec.horizon * spec.stride - spec.back, to) for k in self.keys}
 
     def _padded(self, values: np.ndarray) -> PaddedArray:
         return PaddedArray.build(
