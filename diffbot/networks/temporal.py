@@ -51,8 +51,16 @@ class Conv(Layout):
             kernel = self.weight.transpose(1, 2)
             return F.conv1d(x, kernel, self.bias, stride=self.stride, padding=self.kernel // 2)
         if self.kernel > 1:
-            x = neighbours(x, self.kernel, self.stride)
+            x = neighbours(autocast(x), self.kernel, self.stride)
         return F.linear(x, self.weight.flatten(1), self.bias)
+
+
+def autocast(x: Tensor) -> Tensor:
+    """x in the precision that a matrix product would cast it to: cheaper before its neighbours are gathered."""
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind) and x.dtype == torch.float32:
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
 
 
 def neighbours(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
@@ -76,11 +84,12 @@ class Upsample(Layout):
         if not self.last:
             return F.conv_transpose1d(x, self.weight.permute(2, 0, 1), self.bias, stride=2, padding=1)
         # y[2m] = W1 x[m] + W3 x[m-1] and y[2m+1] = W2 x[m] + W0 x[m+1].
+        x = autocast(x)
         padded = F.pad(x, (0, 0, 1, 1))
         before = torch.cat([padded[:, :-2], x], dim=-1)
         after = torch.cat([x, padded[:, 2:]], dim=-1)
-        even = F.linear(before, self.weight[:, [3, 1]].flatten(1), self.bias)
-        odd = F.linear(after, self.weight[:, [2, 0]].flatten(1), self.bias)
+        even = F.linear(before, self.weight[:, 1::2].flip(1).flatten(1), self.bias)
+        odd = F.linear(after, self.weight[:, ::2].flip(1).flatten(1), self.bias)
         return torch.stack([even, odd], dim=2).flatten(1, 2)
 
 
