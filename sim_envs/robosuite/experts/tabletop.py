@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from sim_envs.robosuite.experts.base import (
@@ -75,10 +77,9 @@ class CubeExpert(ScriptedExpert):
         up = np.array([0.0, 0.0, self.hover])
         yield from self.go(lambda: self.position(body) + up, rotation, OPEN, within=0.012, limit=30)
 
-    def held(self, body: str) -> bool:
+    def held(self, cube: Any) -> bool:
         """Whether both fingers touch the cube."""
-        cube = {"cube": "cube", "cubeA": "cubeA"}[body.split("_")[0]]
-        return bool(self.raw._check_grasp(self.raw.robots[0].gripper, getattr(self.raw, cube)))
+        return bool(self.raw._check_grasp(self.raw.robots[0].gripper, cube))
 
 
 class LiftExpert(CubeExpert):
@@ -92,9 +93,61 @@ class LiftExpert(CubeExpert):
             yield from self.approach(body, rotation)
             top = self.eef() + np.array([*self.offset(0.01)[:2], self.rng.uniform(0.09, 0.14)])
             for _ in range(25):
-                if not self.held(body):
+                if not self.held(self.raw.cube):
                     break
                 yield from self.go(lambda top=top: top, rotation, CLOSE, limit=1)  # type: ignore[misc]
             self.grasp = self.offset(0.003)
             self.side = "straight"
             self.mistake = False
+
+
+class StackExpert(CubeExpert):
+    """Grasp the small cube, carry it over the large one on one of three paths, set it down, let go."""
+
+    paths = ("arc", "high", "around")
+
+    def draw(self) -> str:
+        """Approach as for any cube, then the path to the other cube."""
+        name = super().draw()
+        self.path = str(self.rng.choice(self.paths))
+        self.clearance = float(self.rng.uniform(0.06, 0.09)) + (0.07 if self.path == "high" else 0.0)
+        self.place = self.offset(0.003)
+        return f"{name},{self.path}"
+
+    def script(self) -> Script:
+        """Approach, carry, place by the cube's own pose; again when it slipped."""
+        a, b = self.raw.cubeA.root_body, self.raw.cubeB.root_body
+        top = np.array([0.0, 0.0, 0.045])  # from the centre of the large cube to that of the small one on it
+        while True:
+            rotation = self.grasp_rotation(a)
+            yield from self.approach(a, rotation)
+            above = top + self.place + np.array([0.0, 0.0, self.clearance])
+            raised = self.eef() + np.array([0.0, 0.0, self.clearance + 0.02])
+            yield from self.go(lambda raised=raised: raised, rotation, CLOSE, within=0.03, limit=25)  # type: ignore[misc]
+            if self.path == "around":
+                between = self.position(b) - self.position(a)
+                aside = self.rng.choice([-1, 1]) * 0.08 * np.array([-between[1], between[0], 0.0])
+                aside = aside / max(float(np.linalg.norm(between[:2])), 1e-6)
+                middle = self.eef() + np.array([*between[:2], 0.0]) / 2 + aside
+                yield from self.go(lambda middle=middle: middle, rotation, CLOSE, within=0.03, limit=40)  # type: ignore[misc]
+            yield from self.go(
+                lambda above=above: self.eef() + self.position(b) + above - self.position(a),  # type: ignore[misc]
+                rotation,
+                CLOSE,
+                within=0.012,
+                limit=60,
+            )
+            down = top + self.place + np.array([0.0, 0.0, 0.001])
+            yield from self.go(
+                lambda down=down: self.eef() + self.position(b) + down - self.position(a),  # type: ignore[misc]
+                rotation,
+                CLOSE,
+                within=0.004,
+                quiet=0.3,
+                pace=0.6,
+                limit=35,
+            )
+            yield from self.hold(rotation, OPEN, 8)
+            away = self.eef() + np.array([0.0, 0.0, 0.08])
+            yield from self.go(lambda away=away: away, rotation, OPEN, within=0.02, limit=20)  # type: ignore[misc]
+            self.side, self.mistake, self.grasp, self.place = "straight", False, self.offset(0.002), self.offset(0.002)
