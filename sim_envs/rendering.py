@@ -58,8 +58,8 @@ def open_context() -> Any:
 class Renderer:
     """Renders one model from its named cameras. Keep one for each model; a rebuilt model needs a new one."""
 
-    def __init__(self, model: mujoco.MjModel, geom_groups: Sequence[int] | None = None):
-        """geom_groups: the groups to draw, or None for MuJoCo's default."""
+    def __init__(self, model: mujoco.MjModel, geom_groups: Sequence[int] | None = None, sites: bool = False):
+        """geom_groups: the groups to draw, or None for MuJoCo's default. sites: draw sites too (goals of some tasks)."""
         self.model = model
         self._gl = open_context()
         multisampling, buffer = (
@@ -80,7 +80,8 @@ class Renderer:
         if geom_groups is not None:
             self._option.geomgroup[:] = 0
             self._option.geomgroup[list(geom_groups)] = 1
-        self._option.sitegroup[:] = 0
+        if not sites:
+            self._option.sitegroup[:] = 0
 
     def render(
         self, data: mujoco.MjData, camera: str | mujoco.MjvCamera, height: int, width: int
