@@ -20,7 +20,7 @@ ARROWS: dict[str, tuple[str, ...]] = {
     "diffbot/control": (*METHODS, "diffbot.data", "diffbot.errors"),
     "diffbot/training": (*METHODS, "diffbot.data", "diffbot.control", "diffbot.errors"),
     "diffbot/evaluation": (*METHODS, "diffbot.data", "diffbot.control", "diffbot.errors"),
-    "diffbot/cli": ("diffbot", "sim_envs", "benchmarks"),
+    "diffbot/cli": ("diffbot", "diffbot_ros", "diffbot_msgs", "sim_envs", "benchmarks"),
     "sim_envs": (),
     "ros2_ws/src/diffbot_ros/diffbot_ros": (
         "diffbot_msgs",

@@ -11,7 +11,7 @@ import numpy as np
 GRID_TOLERANCE = 0.25  # of a step: a 30 Hz camera serves a 20 Hz grid on average, exact grids stay exact
 
 
-class Refused(ValueError):
+class RefusedError(ValueError):
     """A sample that must not be used; the message says why."""
 
 
@@ -48,7 +48,7 @@ class Aligner:
         self._next = None
 
     def push(self, key: str, time: float, value: np.ndarray) -> Frame | None:
-        """Add a sample; return the frame that it completed, if any. Raises Refused for an older stamp.
+        """Add a sample; return the frame that it completed, if any. Raises RefusedError for an older stamp.
 
         A repeated stamp is the same sample sent twice and changes nothing.
         """
@@ -56,7 +56,9 @@ class Aligner:
         if samples and time == samples[-1][0]:
             return None
         if samples and time < samples[-1][0]:
-            raise Refused(f"'{key}' at {time:.6f} s is not newer than the one before ({samples[-1][0]:.6f} s)")
+            raise RefusedError(
+                f"'{key}' at {time:.6f} s is not newer than the one before ({samples[-1][0]:.6f} s)"
+            )
         samples.append((time, value))
         return self._frame()
 

@@ -19,7 +19,6 @@ import yaml
 
 from diffbot.data.contract import Contract, Field
 from diffbot.errors import ConfigError, ContractError, unknown
-
 from diffbot_ros.convert import seconds
 from diffbot_ros.fields import SOURCES, Source
 
@@ -101,7 +100,9 @@ def _bind(key: str, field: Field, entry: Any) -> Binding:
         )
     names = tuple(entry.get("names", field.names))
     if names and len(names) != field.size:
-        raise ContractError(f"the binding of '{key}' names {len(names)} entries, the contract has {field.size}")
+        raise ContractError(
+            f"the binding of '{key}' names {len(names)} entries, the contract has {field.size}"
+        )
     return Binding(key, field, str(entry["topic"]), type_name, source, names)
 
 

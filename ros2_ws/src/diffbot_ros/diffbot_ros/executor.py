@@ -21,8 +21,8 @@ from diffbot_msgs.srv import ResetEpisode
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
-from diffbot.control import Controller
 from diffbot.control import Command as Step
+from diffbot.control import Controller
 from diffbot.control.load import load_contract
 from diffbot.errors import ConfigError, ContractError
 from diffbot_ros import qos
@@ -32,12 +32,18 @@ from diffbot_ros.outputs import build_output, limits_of
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
     "contract": ("", "policy bundle or contract.yaml that says what an action is"),
-    "robot": ("", "robot profile with limits and command topics; empty: the contract's limits, `command` alone"),
+    "robot": (
+        "",
+        "robot profile with limits and command topics; empty: the contract's limits, `command` alone",
+    ),
     "output": ("", "how the robot takes commands; empty: the profile's default"),
     "rate": (0.0, "Hz of control; 0: the contract's rate"),
     "action_horizon": (8, "control steps between two inferences"),
     "stitching": ("switch", "how a new chunk takes over: switch, blend, ensemble, rtc"),
-    "policy_timeout": (0.5, "s without a word of the policy node after which the robot holds; 0 waits for ever"),
+    "policy_timeout": (
+        0.5,
+        "s without a word of the policy node after which the robot holds; 0 waits for ever",
+    ),
     "stop_time": (1.0, "s at most for the smooth stop when the node ends"),
 }
 STATUS = {
@@ -66,7 +72,9 @@ class ExecutorNode(Node):
         self._contract = contract = load_contract(settings["contract"])
         rate = float(settings["rate"]) or contract.rate
         if contract.action.meaning == "delta" and rate != contract.rate:
-            raise ConfigError(f"delta actions go out at the contract's {contract.rate:g} Hz, not at {rate:g} Hz")
+            raise ConfigError(
+                f"delta actions go out at the contract's {contract.rate:g} Hz, not at {rate:g} Hz"
+            )
         self._period = 1.0 / rate
         self._controller = Controller(
             contract,
@@ -280,7 +288,12 @@ class ExecutorNode(Node):
             return self.level(DiagnosticStatus.OK), "inactive", {}
         holding = self._last is not None and self._last.status in ("hold", "stopping", "stopped")
         level = DiagnosticStatus.WARN if holding else DiagnosticStatus.OK
-        values = {"steps": self._sequence, "holds": self._holds, "late": self._late, **self._controller.counters}
+        values = {
+            "steps": self._sequence,
+            "holds": self._holds,
+            "late": self._late,
+            **self._controller.counters,
+        }
         return self.level(level), (self._reason if holding else "") or "following", values
 
 

@@ -14,7 +14,6 @@ from sensor_msgs.msg import Image, JointState
 
 from diffbot.data.contract import Field
 from diffbot.errors import ContractError
-
 from diffbot_ros.convert import image_to_message, to_time
 
 Reader = Callable[[Any, tuple[str, ...]], np.ndarray]

@@ -10,7 +10,6 @@ from pathlib import Path
 
 from diffbot.control import Chunk, ChunkBuffer, DelayEstimate, PolicyRunner
 from diffbot.control.stitch import Stitcher
-
 from diffbot_ros.align import Frame
 from diffbot_ros.trace import Trace
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,11 +18,11 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.signals import SignalHandlerOptions
 
 from diffbot.errors import DiffbotError
-
 from diffbot_ros import qos
 
 SPIN_S = 0.05  # longest wait before a signal is noticed
 DIAGNOSTICS_S = 1.0
+PARENT_VARIABLE = "DIFFBOT_PARENT"  # process that started this one; when it is gone, the node ends too
 
 
 class Node(LifecycleNode):
@@ -94,6 +96,11 @@ class Node(LifecycleNode):
             self.error = str(error)
             self.get_logger().error(self.error)
             return TransitionCallbackReturn.FAILURE
+        except Exception:
+            # The lifecycle machinery drops exceptions without a word.
+            self.error = traceback.format_exc()
+            self.get_logger().fatal(self.error)
+            return TransitionCallbackReturn.FAILURE
         self.error = ""
         return TransitionCallbackReturn.SUCCESS
 
@@ -131,8 +138,10 @@ def run(build: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    rclpy.init(args=list(args) if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO)
-    status = 0
+    rclpy.init(
+        args=list(args) if args is not None else sys.argv, signal_handler_options=SignalHandlerOptions.NO
+    )
+    parent = os.environ.get(PARENT_VARIABLE, "")
     node = build()
     executor = SingleThreadedExecutor()
     executor.add_node(node)
@@ -144,11 +153,11 @@ def run(build: Callable[[], Node], args: Sequence[str] | None = None) -> int:
             if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
                 print(f"{node.get_name()}: {node.error}", file=sys.stderr, flush=True)
                 return 2
-        while not stop.is_set():
+        while not stop.is_set() and (not parent or str(os.getppid()) == parent):
             executor.spin_once(timeout_sec=SPIN_S)
     finally:
         node.trigger_shutdown()
         executor.shutdown()
         node.destroy_node()
         rclpy.try_shutdown()
-    return status
+    return 0

@@ -76,7 +76,9 @@ class RobotOutput:
         self._hand_publisher = None
         if self._gripper.any():
             if not self._hand:
-                raise ContractError(f"the action has a gripper, the profile {profile.name} has no gripper topic")
+                raise ContractError(
+                    f"the action has a gripper, the profile {profile.name} has no gripper topic"
+                )
             self._hand_publisher = node.create_publisher(Float64MultiArray, self._hand["topic"], qos.COMMAND)
 
     def send(self, action: np.ndarray, now: float) -> None:

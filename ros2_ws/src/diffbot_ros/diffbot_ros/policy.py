@@ -19,9 +19,8 @@ from diffbot_msgs.srv import ResetEpisode
 from diffbot.control import Chunk, ChunkBuffer, stitcher_by_name
 from diffbot.control.load import load_runner
 from diffbot.errors import ConfigError, ContractError
-
 from diffbot_ros import qos
-from diffbot_ros.align import Aligner, Refused
+from diffbot_ros.align import Aligner, RefusedError
 from diffbot_ros.bindings import Binding, check_publishers, load_bindings
 from diffbot_ros.convert import action_names, chunk_to_message
 from diffbot_ros.inference import InferenceLoop
@@ -128,8 +127,8 @@ class PolicyNode(Node):
             time, value = binding.read(message)
             self._check_stamp(binding.key, time)
             frame = self._aligner.push(binding.key, time, value)
-        except (ContractError, Refused) as error:
-            self._refuse(str(error), backwards=isinstance(error, Refused))
+        except (ContractError, RefusedError) as error:
+            self._refuse(str(error), backwards=isinstance(error, RefusedError))
             return
         self._backwards = 0
         if frame is not None:
@@ -141,9 +140,9 @@ class PolicyNode(Node):
             return
         max_age, max_ahead = self.settings["max_age"], self.settings["max_ahead"]
         if max_age and now - time > max_age:
-            raise Refused(f"'{key}' is {now - time:.3f} s old, at most {max_age:g} s are accepted")
+            raise RefusedError(f"'{key}' is {now - time:.3f} s old, at most {max_age:g} s are accepted")
         if max_ahead and time - now > max_ahead:
-            raise Refused(f"'{key}' is stamped {time - now:.3f} s in the future")
+            raise RefusedError(f"'{key}' is stamped {time - now:.3f} s in the future")
 
     def _refuse(self, reason: str, backwards: bool) -> None:
         self._refused += 1

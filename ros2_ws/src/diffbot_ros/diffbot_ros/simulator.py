@@ -36,7 +36,10 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "lockstep": (True, "wait for the command of each step rather than hold when it is late"),
     "command_timeout": (2.0, "s (wall time) to wait for a command in lockstep"),
     "joint_key": ("joint_pos", "observation that is also published as joint_states"),
-    "autorun": (-1, "seed of a first episode to start without being asked, each next one with the next seed; -1: wait"),
+    "autorun": (
+        -1,
+        "seed of a first episode to start without being asked, each next one with the next seed; -1: wait",
+    ),
 }
 
 
@@ -140,11 +143,15 @@ class SimulatorNode(Node):
 
     def _observe(self, values: Mapping[str, np.ndarray], time_ns: int) -> None:
         for key, publisher in self._outputs.items():
-            publisher.publish(to_message(self._contract.observations[key], values[key], time_ns / NANOSECONDS))
+            publisher.publish(
+                to_message(self._contract.observations[key], values[key], time_ns / NANOSECONDS)
+            )
         if self._joints is not None:
             key = self.settings["joint_key"]
             positions = np.asarray(values[key], np.float64).ravel()
-            names = self._contract.observations[key].names or tuple(f"joint{i}" for i in range(positions.size))
+            names = self._contract.observations[key].names or tuple(
+                f"joint{i}" for i in range(positions.size)
+            )
             message = JointState(name=list(names), position=positions.tolist())
             message.header.stamp = _stamp(time_ns)
             self._joints.publish(message)

@@ -74,7 +74,9 @@ class Trace:
             for flag in arrays["guided"]:
                 i = next(guided) if flag else 0
                 trace.prefixes.append(
-                    CommittedPrefix(arrays["prefix_actions"][i], arrays["prefix_weights"][i]) if flag else None
+                    CommittedPrefix(arrays["prefix_actions"][i], arrays["prefix_weights"][i])
+                    if flag
+                    else None
                 )
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise DataError(f"{path} is not a readable trace of a policy node: {error}") from error
@@ -106,7 +108,9 @@ def differing(published: Mapping[int, Chunk], computed: Iterator[Chunk]) -> list
         other = published.get(chunk.id)
         if other is None:
             lines.append(f"chunk {chunk.id} was never received")
-        elif other.actions.tobytes() != chunk.actions.tobytes() or not np.array_equal(other.valid, chunk.valid):
+        elif other.actions.tobytes() != chunk.actions.tobytes() or not np.array_equal(
+            other.valid, chunk.valid
+        ):
             gap = float(np.abs(other.actions - chunk.actions).max())
             lines.append(f"chunk {chunk.id} differs by up to {gap:g}")
         elif abs(other.start - chunk.start) > 1e-6 or other.contract_hash != chunk.contract_hash:

@@ -1,0 +1,156 @@
+"""`diffbot ros`: policies, simulators and robots as ROS 2 nodes, on machines with and without a ROS installation."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from diffbot.cli.verb import Verb
+from diffbot.errors import ConfigError, MissingExtraError, require
+
+SET_UP = (
+    "Install them with `make setup`, or: pip install 'diffbot[ros,ros-build]' && "
+    "pip install --no-build-isolation ./ros2_ws/src/diffbot_msgs"
+)
+
+
+@dataclass(frozen=True)
+class DemoConfig:
+    """Closed loop over DDS: a simulator, an executor and a policy node, each a process of its own."""
+
+    policy: str = "???"  # bundle folder, or the run that holds it
+    episodes: int = 50  # number of seeds
+    seed: int = 100000  # first environment seed, as in `diffbot evaluate`
+    policy_seed: int = 0  # seed of the policy's own noise
+    rate_scale: float = 1.0  # control rate as a multiple of the contract's; 1: real time
+    task: str = ""  # default: the task that the policy was trained on
+    stitching: str = "switch"  # how a new chunk takes over: switch, blend, ensemble or rtc
+    action_horizon: int = 0  # steps between inferences; 0: the policy's own
+    backend: str = "auto"  # inference engine
+    out: str = ""  # default: ros/ beside the policy
+
+
+@dataclass(frozen=True)
+class UpConfig:
+    """A graph of nodes that runs until it is interrupted."""
+
+    graph: str = "simulation"  # simulation, robot, remote, teleoperation, recording, two_robots
+    policy: str = ""  # bundle folder, or the run that holds it
+    task: str = ""  # simulated task; default: the policy's
+    robot: str = ""  # robot profile: diffbot list robots
+    output: str = ""  # how the robot takes commands; default: the profile's
+    bindings: str = ""  # YAML from contract keys to topics
+    seed: int = 0  # of the policy's noise; first episode of a simulator that runs by itself
+    rate: float = 0.0  # Hz of the executor; 0: the contract's
+    rate_scale: float = 1.0  # of the simulator
+    stitching: str = "switch"  # how a new chunk takes over
+    backend: str = "auto"  # inference engine
+    device: str = "keyboard"  # teleoperation: keyboard, joystick, leader
+    out: str = "runs/ros"  # logs and recordings
+    domain: int = -1  # ROS domain; -1: as the environment says
+
+
+def check_ros() -> None:
+    """Raise MissingExtraError when rclpy or the project's interfaces are not installed."""
+    require("rclpy", "ros", "ROS 2 nodes")
+    try:
+        import diffbot_msgs.msg  # noqa: F401
+    except ImportError as error:
+        raise MissingExtraError(f"the ROS 2 interfaces 'diffbot_msgs' are not installed. {SET_UP}") from error
+
+
+def run_demo(config: DemoConfig) -> int:
+    """Run the episodes, compare the chunks with those computed in process, write ros.json; status 1 when they differ."""
+    check_ros()
+    if config.episodes < 1:
+        raise ConfigError(f"episodes must be at least 1, got {config.episodes}")
+    from diffbot.cli.ros_demo import demo
+
+    return demo(config)
+
+
+def run_up(config: UpConfig) -> int:
+    """Start the nodes of a graph and wait; the output of each goes to a file."""
+    check_ros()
+    from diffbot_ros.graphs import GraphSettings, build_graph
+    from diffbot_ros.isolation import node_environment
+    from diffbot_ros.processes import Processes
+    from rich.console import Console
+
+    out = Path(config.out)
+    settings = GraphSettings(
+        policy=config.policy,
+        task=config.task,
+        robot=config.robot,
+        output=config.output,
+        bindings=config.bindings,
+        seed=config.seed,
+        rate=config.rate,
+        rate_scale=config.rate_scale,
+        stitching=config.stitching,
+        backend=config.backend,
+        device=config.device,
+        autorun=config.seed,
+        out=str(out / "recording"),
+    )
+    nodes = build_graph(config.graph, settings)
+    environment = node_environment(None if config.domain < 0 else config.domain, out / "log")
+    console = Console()
+    with raising_on_term(), Processes(nodes, environment, out / "log") as processes:
+        for node in nodes:
+            console.print(f"{node.title}: {processes.log(node.title)}", highlight=False)
+        console.print("running; end with Ctrl-C")
+        try:
+            while True:
+                processes.check()
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            console.print("ending")
+    return 0
+
+
+class raising_on_term:  # noqa: N801
+    """Inside this context SIGTERM raises KeyboardInterrupt, so that everything is ended in order."""
+
+    def __enter__(self) -> None:
+        self._before = signal.signal(signal.SIGTERM, functools.partial(self._raise))
+
+    def __exit__(self, *_: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    @staticmethod
+    def _raise(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def milliseconds(values: list[float], quantile: float) -> float:
+    """A quantile of seconds, in ms."""
+    return round(1e3 * float(np.quantile(values, quantile)), 3) if values else float("nan")
+
+
+VERBS = {
+    "demo": Verb(
+        "a simulated robot driven by a policy node over DDS, with success rate and equality of the chunks",
+        DemoConfig,
+        run_demo,
+        (
+            "diffbot ros demo policy=runs/lift/policy",
+            "diffbot ros demo policy=runs/lift episodes=10 rate_scale=2",
+        ),
+    ),
+    "up": Verb(
+        "start a graph of nodes: simulation, robot, remote, teleoperation, recording, two_robots",
+        UpConfig,
+        run_up,
+        (
+            "diffbot ros up graph=simulation policy=runs/lift/policy",
+            "diffbot ros up graph=robot policy=runs/lift/policy robot=ur5e bindings=topics.yaml",
+        ),
+    ),
+}

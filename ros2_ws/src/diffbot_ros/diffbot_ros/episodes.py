@@ -1,0 +1,166 @@
+"""The client that runs episodes on a graph of nodes: resets them with a seed, waits for the result, keeps the chunks."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import rclpy
+from diffbot_msgs.msg import ActionChunk, Command, EpisodeResult, PolicyStatus
+from diffbot_msgs.srv import ResetEpisode
+from rclpy.executors import SingleThreadedExecutor
+from rosgraph_msgs.msg import Clock
+
+from diffbot.control import Chunk
+from diffbot.errors import DiffbotError
+from diffbot_ros import qos
+from diffbot_ros.convert import chunk_from_message
+
+# The policy and the executor forget first, so that the first observation of the simulator meets fresh ones.
+ORDER = ("policy", "executor", "simulator")
+
+
+@dataclass
+class Episode:
+    """One finished episode. latency, inference: seconds per chunk; latency from observation to chunk as both arrive here."""
+
+    seed: int
+    success: bool = False
+    steps: int = 0
+    held: int = 0
+    episode_return: float = 0.0
+    wall: float = 0.0
+    chunks: dict[int, Chunk] = field(default_factory=dict)
+    latency: list[float] = field(default_factory=list)
+    inference: list[float] = field(default_factory=list)
+    status: dict[int, int] = field(default_factory=dict)
+
+
+class EpisodeClient:
+    """Runs episodes one after another.
+
+    check: called while waiting; raises when a node has died. namespace: of the graph.
+    """
+
+    def __init__(self, check: Callable[[], None] = lambda: None, namespace: str = "") -> None:
+        self._check = check
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context)
+        self._node = rclpy.create_node("episodes", context=self._context, namespace=namespace)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self._node)
+        self._services = {name: self._node.create_client(ResetEpisode, f"{name}/reset") for name in ORDER}
+        self._episode = Episode(-1)
+        self._seen: dict[tuple[int, int], float] = {}
+        self._result: EpisodeResult | None = None
+        self.policy_status: PolicyStatus | None = None
+        subscribe = self._node.create_subscription
+        subscribe(ActionChunk, "chunk", self._on_chunk, qos.EVENT)
+        subscribe(Command, "command", self._on_command, qos.EVENT)
+        subscribe(EpisodeResult, "episode_result", self._on_result, qos.EVENT)
+        subscribe(PolicyStatus, "policy_status", self._on_status, qos.STATUS)
+        subscribe(Clock, "/clock", self._on_clock, qos.EVENT)
+
+    def close(self) -> None:
+        """Leave the graph."""
+        self._executor.shutdown()
+        self._node.destroy_node()
+        self._context.try_shutdown()
+
+    def __enter__(self) -> EpisodeClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def wait_ready(self, timeout: float = 120.0) -> None:
+        """Wait until every node is active. Raises DiffbotError with what is missing."""
+        deadline = time.monotonic() + timeout
+        while True:
+            missing = [name for name, client in self._services.items() if not client.service_is_ready()]
+            if not missing and self.policy_status is not None and self.policy_status.reason != "inactive":
+                return
+            self._wait_step(deadline, f"these nodes did not become ready: {', '.join(missing) or 'policy'}")
+
+    def run(self, seed: int, timeout: float = 600.0, stalled: float = 30.0) -> Episode:
+        """Run the episode `seed`. Raises DiffbotError when nothing moves for `stalled` s, with the policy's reason."""
+        start = time.monotonic()
+        self._episode, self._result = Episode(seed), None
+        self._seen.clear()
+        for name in ORDER:
+            self._reset(name, seed)
+        self._moved = time.monotonic()
+        while self._result is None:
+            reason = self.policy_status.reason if self.policy_status is not None else ""
+            limit = min(start + timeout, self._moved + stalled)
+            self._wait_step(limit, f"episode {seed} stands still. The policy says: {reason or '(nothing)'}")
+        episode = self._episode
+        episode.wall = time.monotonic() - start
+        episode.success, episode.steps = bool(self._result.success), int(self._result.steps)
+        episode.held, episode.episode_return = int(self._result.held), float(self._result.episode_return)
+        return episode
+
+    def settle(self, seconds: float = 0.5) -> None:
+        """Take what is still on its way."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self._executor.spin_once(timeout_sec=0.05)
+
+    def _reset(self, name: str, seed: int) -> None:
+        future = self._services[name].call_async(ResetEpisode.Request(seed=seed))
+        deadline = time.monotonic() + 90.0
+        while not future.done():
+            self._wait_step(deadline, f"{name}/reset gave no answer")
+        response = future.result()
+        if response is None or not response.success:
+            raise DiffbotError(f"{name}/reset failed: {response.message if response else 'no answer'}")
+
+    def _wait_step(self, deadline: float, complaint: str) -> None:
+        if time.monotonic() > deadline:
+            raise DiffbotError(complaint)
+        self._check()
+        self._executor.spin_once(timeout_sec=0.1)
+
+    def _on_chunk(self, message: ActionChunk) -> None:
+        now = time.monotonic()
+        if message.episode != self._episode.seed:
+            return
+        stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
+        if stamp in self._seen:
+            self._episode.latency.append(now - self._seen[stamp])
+        self._episode.inference.append(float(message.inference_s))
+        self._episode.chunks[int(message.id)] = chunk_from_message(message)
+
+    def _on_command(self, message: Command) -> None:
+        if message.episode == self._episode.seed:
+            self._moved = time.monotonic()
+            count = self._episode.status.get(message.status, 0)
+            self._episode.status[message.status] = count + 1
+
+    def _on_clock(self, message: Clock) -> None:
+        self._seen.setdefault((message.clock.sec, message.clock.nanosec), time.monotonic())
+
+    def _on_result(self, message: EpisodeResult) -> None:
+        if message.seed == self._episode.seed:
+            self._result = message
+
+    def _on_status(self, message: PolicyStatus) -> None:
+        self.policy_status = message
+
+
+def summary(episodes: list[Episode]) -> list[dict[str, Any]]:
+    """One plain row for each episode."""
+    return [
+        {
+            "seed": episode.seed,
+            "success": episode.success,
+            "steps": episode.steps,
+            "held": episode.held,
+            "chunks": len(episode.chunks),
+            "return": round(episode.episode_return, 4),
+            "wall_s": round(episode.wall, 3),
+        }
+        for episode in episodes
+    ]

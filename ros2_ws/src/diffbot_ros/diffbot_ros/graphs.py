@@ -1,0 +1,166 @@
+"""Which nodes make up a running system: one description, started by `diffbot ros up` and by the launch files alike."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from diffbot.control.load import load_contract
+from diffbot.errors import ConfigError, unknown
+
+Parameters = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node: the module of diffbot_ros that runs it, its parameters, namespace and topic renames."""
+
+    executable: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    namespace: str = ""
+    remappings: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """namespace/executable."""
+        return f"{self.namespace}/{self.executable}" if self.namespace else self.executable
+
+    def arguments(self) -> list[str]:
+        """Command-line arguments after the executable's name."""
+        arguments = ["--ros-args"]
+        for name, value in self.parameters.items():
+            arguments += ["-p", f"{name}:={json.dumps(value)}"]
+        if self.namespace:
+            arguments += ["-r", f"__ns:=/{self.namespace}"]
+        for old, new in self.remappings.items():
+            arguments += ["-r", f"{old}:={new}"]
+        return arguments if len(arguments) > 1 else []
+
+
+@dataclass(frozen=True)
+class GraphSettings:
+    """What a graph is built from. Empty values leave the nodes' own defaults."""
+
+    policy: str = ""
+    task: str = ""
+    robot: str = ""
+    output: str = ""
+    bindings: str = ""
+    seed: int = 0
+    backend: str = "auto"
+    stitching: str = "switch"
+    action_horizon: int = 0
+    rate_scale: float = 1.0
+    rate: float = 0.0
+    autorun: int = -1
+    traces: str = ""
+    device: str = "keyboard"
+    out: str = "runs/recording"
+    namespaces: tuple[str, ...] = ("robot1", "robot2")
+
+
+def simulation(settings: GraphSettings) -> list[NodeSpec]:
+    """Policy, executor and simulator of one task, all on simulated time."""
+    contract = load_contract(_needed("policy", settings.policy))
+    cameras = [key.removesuffix("_image") for key in contract.image_keys]
+    simulator = {
+        "task": settings.task or contract.task,
+        "cameras": cameras or [""],
+        "rate_scale": float(settings.rate_scale),
+        "autorun": settings.autorun,
+    }
+    following = {"use_sim_time": True}
+    return [
+        NodeSpec("simulator", simulator),
+        NodeSpec("executor", {**_executor(settings), **following}),
+        NodeSpec("policy", {**_policy(settings), **following}),
+    ]
+
+
+def robot(settings: GraphSettings) -> list[NodeSpec]:
+    """Policy and executor for a real arm; its driver and cameras run already."""
+    _needed("policy", settings.policy)
+    _needed("robot", settings.robot)
+    return [NodeSpec("executor", _executor(settings)), NodeSpec("policy", _policy(settings))]
+
+
+def remote(settings: GraphSettings) -> list[NodeSpec]:
+    """The policy alone, on the machine with the GPU; the executor runs on the robot's."""
+    _needed("policy", settings.policy)
+    return [NodeSpec("policy", _policy(settings))]
+
+
+def teleoperation(settings: GraphSettings) -> list[NodeSpec]:
+    """An operator's device in place of the policy's executor, on a simulated task, recorded."""
+    task = _needed("task", settings.task)
+    return [
+        NodeSpec(
+            "simulator", {"task": task, "rate_scale": float(settings.rate_scale), "autorun": settings.seed}
+        ),
+        NodeSpec("teleop", {"task": task, "device": settings.device, "use_sim_time": True}),
+        NodeSpec("recorder", {"task": task, "out": settings.out, "use_sim_time": True}),
+    ]
+
+
+def recording(settings: GraphSettings) -> list[NodeSpec]:
+    """The simulation graph with a recorder beside it."""
+    contract = _needed("policy", settings.policy)
+    recorder = {"contract": contract, "out": settings.out, "use_sim_time": True}
+    return [*simulation(settings), NodeSpec("recorder", recorder)]
+
+
+def two_robots(settings: GraphSettings) -> list[NodeSpec]:
+    """The simulation graph twice, each in its namespace and with a clock of its own."""
+    nodes = []
+    for name in settings.namespaces:
+        for node in simulation(settings):
+            clock = {"/clock": f"/{name}/clock"}
+            nodes.append(NodeSpec(node.executable, node.parameters, name, clock))
+    return nodes
+
+
+def _policy(settings: GraphSettings) -> dict[str, Any]:
+    parameters: dict[str, Any] = {
+        "policy": settings.policy,
+        "seed": settings.seed,
+        "backend": settings.backend,
+    }
+    parameters["stitching"] = settings.stitching
+    if settings.bindings:
+        parameters["bindings"] = settings.bindings
+    if settings.traces:
+        parameters["traces"] = settings.traces
+    if settings.action_horizon:
+        parameters["replan"] = settings.action_horizon
+    return parameters
+
+
+def _executor(settings: GraphSettings) -> dict[str, Any]:
+    parameters: dict[str, Any] = {"contract": settings.policy, "stitching": settings.stitching}
+    if settings.robot:
+        parameters |= {"robot": settings.robot, "output": settings.output}
+    if settings.rate:
+        parameters["rate"] = float(settings.rate)
+    if settings.action_horizon:
+        parameters["action_horizon"] = settings.action_horizon
+    return parameters
+
+
+def _needed(name: str, value: str) -> str:
+    if not value:
+        raise ConfigError(f"this graph needs {name}=…; see: diffbot ros up --help")
+    return value
+
+
+GRAPHS: dict[str, Callable[[GraphSettings], list[NodeSpec]]] = {
+    graph.__name__: graph for graph in (simulation, robot, remote, teleoperation, recording, two_robots)
+}
+
+
+def build_graph(name: str, settings: GraphSettings) -> list[NodeSpec]:
+    """The nodes of the graph `name`. Raises ConfigError for an unknown graph or a missing setting."""
+    if name not in GRAPHS:
+        raise unknown("graph", name, GRAPHS, "diffbot ros up --help")
+    return GRAPHS[name](settings)
