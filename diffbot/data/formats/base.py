@@ -93,7 +93,10 @@ def detect_format(path: Path) -> Format:
 
 
 def guess_contract(
-    arrays: Mapping[str, np.ndarray], rate: float, options: ImportOptions, names: Mapping[str, Any] | None = None
+    arrays: Mapping[str, np.ndarray],
+    rate: float,
+    options: ImportOptions,
+    names: Mapping[str, Any] | None = None,
 ) -> Contract:
     """A contract from the arrays [T, ...] of one episode, for files that carry none.
 
@@ -110,7 +113,10 @@ def guess_contract(
             continue
         image = value.dtype == np.uint8 and value.ndim == 4 and value.shape[-1] in (1, 3, 4)
         observations[key] = Field(
-            value.shape[1:], str(value.dtype), names=tuple(labels.get(key, ())), kind="image" if image else "state"
+            value.shape[1:],
+            str(value.dtype),
+            names=tuple(labels.get(key, ())),
+            kind="image" if image else "state",
         )
     if not observations:
         raise DataError("the file has no observations, only " + ", ".join(arrays))

@@ -68,7 +68,9 @@ def write(store: EpisodeStore, path: Path) -> None:
             arrays = store.episode(i)
             demo = group.create_group(f"demo_{i}")
             demo.attrs["num_samples"] = len(arrays["action"])
-            demo.attrs[META] = json.dumps({k: np.asarray(v).tolist() for k, v in store.episode_meta(i).items()})
+            demo.attrs[META] = json.dumps(
+                {k: np.asarray(v).tolist() for k, v in store.episode_meta(i).items()}
+            )
             demo["actions"] = arrays.pop("action")
             for theirs, ours in OPTIONAL.items():
                 if ours in arrays:
