@@ -21,6 +21,7 @@ class DoorExpert(ScriptedExpert):
         self.along = float(self.rng.uniform(-0.03, 0.01))
         self.turn = float(self.rng.uniform(1.0, 1.25))
         self.hover = float(self.rng.uniform(0.07, 0.12))
+        self.tilt = float(self.rng.uniform(0.45, 0.7))
         return f"{self.side},{self.grip},{self.order}"
 
     def handle(self) -> np.ndarray:
@@ -41,6 +42,11 @@ class DoorExpert(ScriptedExpert):
         """Rotation [3, 3] of the door leaf."""
         return np.array(self.raw.sim.data.body_xmat[self.raw.object_body_ids["door"]]).reshape(3, 3)
 
+    def wrist(self) -> np.ndarray:
+        """Gripper rotation [3, 3] across the handle, tilted so that the hand, wider than the handle's gap, clears the leaf."""
+        leaf = np.arctan2(*(self.door_rotation() @ np.array([-1.0, 0.0, 0.0]))[[1, 0]])
+        return Rotation.from_euler("zx", [leaf, -self.tilt]).as_matrix() @ yawed(NEUTRAL)
+
     def angles(self) -> tuple[float, float]:
         """Present hinge and latch angle, rad."""
         qpos = self.raw.sim.data.qpos
@@ -49,8 +55,7 @@ class DoorExpert(ScriptedExpert):
     def script(self) -> Script:
         """Approach, take, turn, pull; again when the handle slipped away."""
         while True:
-            leaf = np.arctan2(*(self.door_rotation() @ np.array([-1.0, 0.0, 0.0]))[[1, 0]])
-            rotation = yawed(NEUTRAL + leaf)
+            rotation = self.wrist()
             if self.side == "high":
                 yield from self.go(lambda: self.handle() + np.array([0, 0.03, 0.16]), rotation, OPEN, within=0.03)
             elif self.side == "back":
@@ -86,8 +91,7 @@ class DoorExpert(ScriptedExpert):
             if turned or (self.order == "together" and abs(latch) > 0.5):
                 leaf = np.array(self.raw.sim.data.body_xpos[self.raw.object_body_ids["door"]])
                 step += 0.05 * (out + 0.2 * hinge * (leaf - point))
-            yaw = np.arctan2(*(self.door_rotation() @ np.array([-1.0, 0.0, 0.0]))[[1, 0]])
-            rotation = Rotation.from_euler("z", 0.0).as_matrix() @ yawed(NEUTRAL + yaw)
+            rotation = self.wrist()
             yield from self.go(
                 lambda t=point + step: t, rotation, squeeze, within=0.0, turn_within=0.0, quiet=0.4, limit=1  # type: ignore[misc]
             )

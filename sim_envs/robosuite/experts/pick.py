@@ -82,6 +82,7 @@ class CanExpert(ScriptedExpert):
 class SquareExpert(ScriptedExpert):
     """Grasp the nut by its handle, turn it square to the peg, lower it over the peg, let go."""
 
+    wrist_range = 2.05  # rad that the wrist turns either way from its neutral yaw
     handle = np.array([0.054, 0.0, 0.0])  # centre of the handle in the nut's frame, m
 
     def draw(self) -> str:
@@ -143,11 +144,10 @@ class SquareExpert(ScriptedExpert):
     def _fit(self, nut: str, peg: np.ndarray, peg_top: float, yaw: float) -> Script:
         """Turn the held nut square to the peg, centre it over the peg, lower it."""
         held = body_yaw(self.raw, nut)
-        turn = (-held + QUARTER / 2) % QUARTER - QUARTER / 2
-        if self.quarter == "other":
-            turn += QUARTER if turn < 0 else -QUARTER
-            if abs(yaw + turn - NEUTRAL) > 1.9:
-                turn = (-held + QUARTER / 2) % QUARTER - QUARTER / 2
+        # With the handle on the far side of the peg the gripper would be out of reach, so that quarter is left out.
+        turns = [(final - held + np.pi) % (2 * np.pi) - np.pi for final in (QUARTER, np.pi, -QUARTER)]
+        turns = sorted((t for t in turns if abs(yaw + t - NEUTRAL) < self.wrist_range), key=abs)
+        turn = turns[1] if self.quarter == "other" and len(turns) > 1 else turns[0]
         square = yawed(yaw + turn)
         over = np.array([*peg[:2], peg_top + self.clearance]) + self.aim
         yield from self.go(
