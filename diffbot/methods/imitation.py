@@ -99,8 +99,8 @@ class ImitationPolicy(ABC):
 
     # -- observations ---------------------------------------------------------------------------------------------
 
-    def build_encoder(self, seed: int) -> ObservationEncoder:
-        """Observation history -> one vector of `condition_dim` entries."""
+    def build_encoder(self, seed: int, steps: int | None = None) -> ObservationEncoder:
+        """Observation history of `steps` (default: To) -> one vector of `condition_dim` entries."""
         shapes = {}
         for key in self.keys:
             spec = self.contract.field(key)
@@ -108,7 +108,7 @@ class ImitationPolicy(ABC):
             image = spec.kind == "image"
             shapes[key] = (*spec.shape[1:], spec.shape[0]) if image else (spec.size,)
         with seeded(seed):
-            return ObservationEncoder(self.config.encoder, shapes, self.observation_horizon)
+            return ObservationEncoder(self.config.encoder, shapes, steps or self.config.observation_horizon)
 
     def encoded(self, encoder: nn.Module, observation: Observation) -> Tensor:
         """[B, condition_dim]. Raises ConfigError for a missing key or another shape."""

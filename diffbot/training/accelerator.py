@@ -52,8 +52,7 @@ class FabricAccelerator:
             return
         for dtype in {t.dtype for t in tensors}:
             group = [t for t in tensors if t.dtype == dtype]
-            flat = torch.cat([t.reshape(-1) for t in group])
-            flat = self.fabric.all_reduce(flat, reduce_op="mean")
+            flat = self._reduce(torch.cat([t.reshape(-1) for t in group]), "mean")
             for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
                 tensor.copy_(part.view_as(tensor))
 
@@ -65,9 +64,13 @@ class FabricAccelerator:
         """Whether the flag is set on any process."""
         if self.world_size == 1:
             return flag
-        total = self.fabric.all_reduce(torch.tensor(float(flag), device=self.device), reduce_op="sum")
-        return bool(total > 0)
+        return bool(self._reduce(torch.tensor(float(flag), device=self.device), "sum") > 0)
 
     def barrier(self) -> None:
         """Wait for all processes."""
         self.fabric.barrier()
+
+    def _reduce(self, tensor: Tensor, operation: str) -> Tensor:
+        reduced = self.fabric.all_reduce(tensor, reduce_op=operation)
+        assert isinstance(reduced, Tensor)
+        return reduced

@@ -58,7 +58,7 @@ class RunResult:
 
 def start(spec: RunSpec, folder: Path) -> RunResult:
     """Train anew in `folder`. Raises ConfigError when a run is there already."""
-    if (folder / RUN_FILE).exists() and "LOCAL_RANK" not in os.environ:
+    if (folder / RUN_FILE).exists():
         raise ConfigError(
             f"'{folder}' holds a run already. Continue it: diffbot train resume={folder}. Or choose another out="
         )

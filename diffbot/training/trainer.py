@@ -183,9 +183,14 @@ class Trainer:
             batch = self.data.train.gather(indices, generator=np.random.default_rng(0))
             raise NonFiniteLossError(
                 f"the loss became {float(loss)} at step {step}, on the batch of {describe_bad(batch, self.data.train)}. "
-                f"The last good checkpoint is kept in '{self.checkpoints}'. Lower method.optimizer.learning_rate or "
-                "set method.optimizer.gradient_clip, or check the data: diffbot data check"
+                f"{self._advice()}"
             )
+
+    def _advice(self) -> str:
+        return (
+            f"The last good checkpoint is kept in '{self.checkpoints}'. Lower method.optimizer.learning_rate or set "
+            "method.optimizer.gradient_clip, or check the data: diffbot data check"
+        )
 
     def validate(self) -> dict[str, float]:
         """Mean metrics of held-out batches; the same windows and noise each time."""
@@ -202,7 +207,12 @@ class Trainer:
         return means.take()
 
     def save(self) -> None:
-        """Write a checkpoint, then what hangs on it (the bundle)."""
+        """Write a checkpoint, then what hangs on it (the bundle). Raises NonFiniteLossError rather than keep bad weights."""
+        bad = [n for n, t in self.method.policy_state().items() if not bool(torch.isfinite(t).all())]
+        if bad:
+            raise NonFiniteLossError(
+                f"the weights {', '.join(bad[:3])} are not finite after step {self.step}. {self._advice()}"
+            )
         save_checkpoint(self.checkpoints, self.step, self.state(), self.config.keep)
         if self.first and self.on_save is not None:
             self.on_save()

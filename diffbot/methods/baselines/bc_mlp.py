@@ -45,6 +45,8 @@ class BCMLP(ImitationPolicy):
 
     Config = BCMLPConfig
     config: BCMLPConfig
+    encoder: nn.Module
+    network: nn.Module
 
     def build(self, seed: int) -> nn.ModuleDict:
         """`encoder` and `network`."""

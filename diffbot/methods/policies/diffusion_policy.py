@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,6 +69,10 @@ class DiffusionPolicy(ImitationPolicy):
 
     Config = DiffusionPolicyConfig
     config: DiffusionPolicyConfig
+    encoder: nn.Module
+    network: Callable[
+        ..., Any
+    ]  # what `act` calls: the module, or a compiled form of it that an engine puts here
 
     def __init__(self, config: DiffusionPolicyConfig, contract: Contract, seed: int = 0) -> None:
         self.schedule = schedule_by_name(config.schedule, **config.schedule_options)
