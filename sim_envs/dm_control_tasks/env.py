@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,7 +93,14 @@ class DmControl(MujocoTaskEnv):
 
     def extra_state(self) -> np.ndarray:
         drawn = [getattr(self.model, name).ravel() for name in _DRAWN]
-        return np.concatenate([[self.reward], self.seen, *drawn])
+        remembered = [float(getattr(self.inner.task, name)) for name in self._numbers()]
+        return np.concatenate([[self.reward], self.seen, *drawn, remembered])
+
+    def _numbers(self) -> list[str]:
+        """Attributes that a task sets when an episode begins (the height to lift to)."""
+        return sorted(
+            name for name, value in vars(self.inner.task).items() if isinstance(value, (float, np.floating))
+        )
 
     def set_extra_state(self, extra: np.ndarray) -> None:
         self.reward, self.seen = float(extra[0]), extra[1 : 1 + self.seen.size].copy()
@@ -100,6 +109,8 @@ class DmControl(MujocoTaskEnv):
             array = getattr(self.model, name)
             array[:] = extra[at : at + array.size].reshape(array.shape)
             at += array.size
+        for name, value in zip(self._numbers(), extra[at:], strict=True):
+            setattr(self.inner.task, name, float(value))
         self.inner._reset_next_step = False  # the restored episode goes on, also in a new environment
 
 
@@ -116,9 +127,7 @@ class Suite(DmControl):
         render_mode: str | None = None,
         render_size: tuple[int, int] = (256, 256),
     ):
-        from dm_control import suite
-
-        inner = suite.load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
+        inner = _import("suite").load(domain, name, task_kwargs={"random": 0, "time_limit": float("inf")})
         images = {"cameras": cameras, "image_size": image_size}
         super().__init__(task, inner, **images, render_mode=render_mode, render_size=render_size)
 
@@ -138,9 +147,7 @@ class Manipulation(DmControl):
         render_mode: str | None = None,
         render_size: tuple[int, int] = (256, 256),
     ):
-        from dm_control import manipulation
-
-        inner = manipulation.load(name, seed=0)
+        inner = _import("manipulation").load(name, seed=0)
         inner._time_limit = float("inf")  # the time limit is counted here
         images = {"cameras": cameras, "image_size": image_size}
         super().__init__(task, inner, **images, render_mode=render_mode, render_size=render_size)
@@ -154,6 +161,13 @@ class Manipulation(DmControl):
         if physics.model.ptr is not self.model:  # the scene is compiled anew for an episode
             self.close()
             self.model, self.data = physics.model.ptr, physics.data.ptr
+
+
+def _import(name: str) -> Any:
+    """dm_control.<name>, without GLFW's warning that there is no display."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(f"dm_control.{name}")
 
 
 def _key(name: str) -> str:
