@@ -96,6 +96,8 @@ class RobosuiteEnv(TaskEnv):
         if self.raw.hard_reset:
             self._close_renderer()
         state.refresh(self.raw)
+        # The controllers' caches still hold poses from inside robosuite's reset: start as from a restored state.
+        state.restore(self.raw, state.capture(self.raw, 0))
         return self._observe(), {"success": self.success(), "seed": self.episode_seed}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
