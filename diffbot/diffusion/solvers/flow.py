@@ -60,7 +60,7 @@ def heun(
         slope = torch.add(on_x * x, x0, alpha=on_sample)
         new = torch.add(x, slope, alpha=step)
         if run.at[i + 1].sigma > 0.0:
-            x0 = run.sample(new, run.times[i + 1])
+            x0 = run.probe(new, run.times[i + 1])
             on_x, on_sample = _velocity(run.at[i + 1])
             slope = slope + torch.add(on_x * new, x0, alpha=on_sample)
             new = torch.add(x, slope, alpha=0.5 * step)

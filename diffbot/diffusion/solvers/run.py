@@ -66,6 +66,12 @@ class Run:
             raise DiffusionError(f"{self.solver}: denoise made {list(x0.shape)} of x {list(x.shape)}")
         return x0 if self._constraint is None else self._constraint.on_sample(x0, t)
 
+    def probe(self, x: Tensor, t: float) -> Tensor:
+        """The clean estimate at an intermediate point of a step."""
+        if self._constraint is not None:
+            x = self._constraint.on_state(x, t, None)
+        return self.sample(x, t)
+
     def noise(self, x: Tensor) -> Tensor:
         """Fresh standard normal noise like x."""
         return noise_like(x, self._generator, f"solver '{self.solver}'")
