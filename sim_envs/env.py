@@ -69,6 +69,10 @@ class TaskEnv(gymnasium.Env):
         """Image of the present state, uint8 [height, width, 3], upright."""
         raise NotImplementedError
 
+    def physics(self) -> tuple[Any, Any] | None:
+        """The task's `mujoco.MjModel` and `MjData`, or None when it is not one MuJoCo model."""
+        return None
+
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """Image of the first camera when render_mode is "rgb_array"."""
         if self.render_mode is None:

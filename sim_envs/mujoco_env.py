@@ -58,6 +58,10 @@ class MujocoTaskEnv(TaskEnv):
         """Control rate in Hz: 1 / (physics time step * substeps)."""
         return round(1.0 / (self.model.opt.timestep * self.substeps), 6)
 
+    def physics(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """Model and data of the task."""
+        return self.model, self.data
+
     # What a task defines -------------------------------------------------------------------------------------------
 
     def begin(self, rng: np.random.Generator) -> None:

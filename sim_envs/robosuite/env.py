@@ -154,6 +154,10 @@ class RobosuiteEnv(TaskEnv):
         self.steps = state.restore(self.raw, state_vector)
         return self._observe()
 
+    def physics(self) -> tuple[mujoco.MjModel, mujoco.MjData]:
+        """robosuite's present model and data; a hard reset replaces them."""
+        return self.raw.sim.model._model, self.raw.sim.data._data
+
     def encode(self, *twists: actions.Twist) -> np.ndarray:
         """The action, float32 [dimension], that moves each arm along its twist with the controller in use."""
         return actions.encode(self.raw, self.controller, self.action_mode, twists)
