@@ -62,6 +62,14 @@ class Aligner:
         samples.append((time, value))
         return self._frame()
 
+    def oldest(self) -> tuple[str, float | None]:
+        """The key that is furthest behind and the time of its newest sample (None when it never came)."""
+        times = {key: samples[-1][0] if samples else None for key, samples in self._samples.items()}
+        never = next((key for key, time in times.items() if time is None), None)
+        if never is not None:
+            return never, None
+        return min(((key, time) for key, time in times.items() if time is not None), key=lambda item: item[1])
+
     def _frame(self) -> Frame | None:
         if not all(self._samples.values()):
             return None

@@ -45,7 +45,7 @@ def chunk_to_message(
         episode=int(episode),
         step=to_duration(chunk.step),
         names=list(names),
-        valid=[bool(flag) for flag in chunk.valid],
+        valid=np.asarray(chunk.valid, bool).tolist(),
         inference_s=float(inference_s),
     )
     message.header.stamp = to_time(chunk.start)
@@ -82,7 +82,7 @@ def image_to_message(image: np.ndarray, time: float, frame: str = "") -> Image:
     message.header.stamp = to_time(time)
     message.header.frame_id = frame
     data = array.array("B")
-    data.frombytes(memoryview(np.ascontiguousarray(image)).cast("B"))  # a list would take 20 ms
+    data.frombytes(np.ascontiguousarray(image).data.cast("B"))  # a list would take 20 ms
     message.data = data
     return message
 

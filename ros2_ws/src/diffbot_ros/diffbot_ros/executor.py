@@ -63,6 +63,7 @@ class ExecutorNode(Node):
         super().__init__("executor", PARAMETERS)
         self._lock = threading.Lock()
         self._estop = False
+        self._reason = NO_CHUNK
         self._thread: threading.Thread | None = None
 
     def configure(self) -> None:

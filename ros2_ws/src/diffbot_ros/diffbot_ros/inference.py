@@ -13,6 +13,7 @@ from diffbot.control.stitch import Stitcher
 from diffbot_ros.align import Frame
 from diffbot_ros.trace import Trace
 
+BELIEVABLE_S = 2.0  # longest delay that is taken for one
 START_TOLERANCE = 1e-3  # of a step: stamps are rounded to nanoseconds
 
 
@@ -136,9 +137,10 @@ class InferenceLoop:
         self._due = frame.time + (self._replan - START_TOLERANCE) * self._step
         if generation != self._generation:
             return  # the episode ended meanwhile
-        now = self._clock()
-        self._delay.add(max(0.0, now - frame.time))
-        self._buffer.push(chunk, now)
+        delay = self._clock() - frame.time
+        # Stamps of another clock (a recorded episode) say nothing about the delay; what thinking took is known.
+        self._delay.add(delay if 0.0 <= delay <= BELIEVABLE_S else duration)
+        self._buffer.push(chunk, chunk.start)
         self._publish(chunk, self._seed, duration)
 
     def _begin(self, seed: int) -> None:

@@ -179,7 +179,7 @@ def limits_of(name: str, action: Action) -> Limits | None:
     gripper = ActionSpace.from_action(action).gripper
     if not gripper.any() or action.space != "joint":
         return limits
-    widened: dict[str, tuple[float, ...]] = {}
+    widened: dict[str, Any] = {}
     for bound in ("low", "high", "velocity", "acceleration", "jerk"):
         value = getattr(limits, bound)
         if value is not None:

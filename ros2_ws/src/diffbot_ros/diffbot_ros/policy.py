@@ -6,6 +6,7 @@ The executor thread only checks and buffers; one inference thread thinks; the ne
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,7 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
     "max_ahead": (0.5, "s, observations stamped further in the future are refused; 0 accepts any"),
     "traces": ("", "folder for what was consumed in each episode; empty: none"),
 }
+HEARTBEAT_S = 0.1  # of the wall clock; the executor takes silence for death
 RESTART_AFTER = 5  # refused stamps in a row after which the clock is believed and the history starts again
 
 
@@ -49,6 +51,7 @@ class PolicyNode(Node):
         super().__init__("policy", PARAMETERS)
         self._observations = self._chunks = self._refused = self._backwards = 0
         self._reason = ""
+        self._frame_time: float | None = None
         self._episode = 0
 
     def configure(self) -> None:
@@ -85,18 +88,19 @@ class PolicyNode(Node):
             self.create_subscription(
                 binding.source.message,
                 binding.topic,
-                lambda message, binding=binding: self._receive(binding, message),
+                functools.partial(self._receive, binding),
                 qos.OBSERVATION_READER,
             )
             for binding in bindings.values()
         ]
         self._service = self.create_service(ResetEpisode, "~/reset", self._reset)
-        self._heartbeat = self.create_timer(1.0, self._publish_status)
+        self._heartbeat = self.create_timer(HEARTBEAT_S, self._beat)
 
     def activate(self) -> None:
         self._episode = int(self.settings["episode"])
         self._aligner.reset()
         self._reason = ""
+        self._frame_time = None
         self._loop.start(self._episode)
         self._publish_status()
 
@@ -132,7 +136,19 @@ class PolicyNode(Node):
             return
         self._backwards = 0
         if frame is not None:
+            self._frame_time = frame.time
             self._loop.push(frame)
+
+    def _beat(self) -> None:
+        """Say that the node lives, and whether it lacks something to think about."""
+        if self.active and not self._reason and self._frame_time is not None and self.settings["max_age"]:
+            silence = self.now() - self._frame_time
+            if silence > self.settings["max_age"] + 2.0 / self._contract.rate:
+                key, _ = self._aligner.oldest()
+                self._loop.hurry()
+                self._fault(f"no complete observation for {silence:.2f} s, waiting for '{key}'")
+                return
+        self._publish_status()
 
     def _check_stamp(self, key: str, time: float) -> None:
         now = self.now()
@@ -162,6 +178,7 @@ class PolicyNode(Node):
             return response
         self._episode = request.seed
         self._reason = ""
+        self._frame_time = None
         self._aligner.reset()
         self._loop.reset(request.seed)
         self._publish_status()

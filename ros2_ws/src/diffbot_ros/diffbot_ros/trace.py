@@ -39,9 +39,9 @@ class Trace:
     def save(self, path: Path) -> None:
         """Write to an .npz file (numbers only), completely or not at all."""
         arrays: dict[str, np.ndarray] = {
-            "seed": np.int64(self.seed),
-            "times": np.float64(self.times),
-            "inferences": np.int64(self.inferences),
+            "seed": np.array(self.seed, np.int64),
+            "times": np.array(self.times, np.float64),
+            "inferences": np.array(self.inferences, np.int64),
             "guided": np.array([p is not None for p in self.prefixes], bool),
         }
         for key in self.observations[0] if self.observations else ():
@@ -108,15 +108,18 @@ def differing(published: Mapping[int, Chunk], computed: Iterator[Chunk]) -> list
         other = published.get(chunk.id)
         if other is None:
             lines.append(f"chunk {chunk.id} was never received")
-        elif other.actions.tobytes() != chunk.actions.tobytes() or not np.array_equal(
-            other.valid, chunk.valid
-        ):
+        elif other.actions.tobytes() != chunk.actions.tobytes() or list(_valid(other)) != list(_valid(chunk)):
             gap = float(np.abs(other.actions - chunk.actions).max())
             lines.append(f"chunk {chunk.id} differs by up to {gap:g}")
         elif abs(other.start - chunk.start) > 1e-6 or other.contract_hash != chunk.contract_hash:
             lines.append(f"chunk {chunk.id} differs in its stamp or contract")
     lines += [f"chunk {i} was received but not computed" for i in sorted(set(published) - seen)]
     return lines
+
+
+def _valid(chunk: Chunk) -> np.ndarray:
+    assert chunk.valid is not None  # Chunk fills it in
+    return chunk.valid
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,11 +1,14 @@
-"""Small policies that are really trained, on data made in a moment, for the tests of the nodes."""
+"""A point with two joints and a small policy that is really trained for it in a moment: what the measurements of the
+nodes and their tests run, where the quality of the policy does not matter but everything else is as on a robot."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+import yaml
 
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
@@ -15,12 +18,42 @@ from diffbot.methods.bundle import save_bundle
 from diffbot.methods.protocol import LocalAccelerator
 from diffbot.methods.registry import method_by_name
 
-POINT = Contract(
-    {"position": Field((2,), unit="m", names=("x", "y")), "goal": Field((2,), unit="m", names=("x", "y"))},
-    Action((2,), unit="m", names=("x", "y"), low=(-1.0,), high=(1.0,), meaning="absolute", space="cartesian"),
-    rate=20.0,
-    task="point",
-)
+JOINTS = ("joint1", "joint2")
+LIMITS = {"low": [-1.0, -1.0], "high": [1.0, 1.0], "velocity": [3.0, 3.0], "acceleration": [60.0, 60.0]}
+LIMITS["jerk"] = [6000.0, 6000.0]
+
+
+def point_contract(rate: float = 20.0) -> Contract:
+    """Two joints that follow absolute set-points, and the goal that they are led to."""
+    return Contract(
+        {
+            "position": Field((2,), unit="rad", names=JOINTS),
+            "goal": Field((2,), unit="rad", names=JOINTS),
+        },
+        Action((2,), unit="rad", names=JOINTS, low=(-1.0,), high=(1.0,), meaning="absolute", space="joint"),
+        rate=rate,
+        task="point",
+    )
+
+
+def point_robot(folder: Path) -> Path:
+    """A robot profile for the point, with limits on everything; returns its file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "point.yaml"
+    profile = {
+        "description": "a point with two joints",
+        "joints": list(JOINTS),
+        "base_frame": "world",
+        "joint_limits": LIMITS,
+        "workspace": {"low": [-1.0, -1.0, -1.0], "high": [1.0, 1.0, 1.0]},
+        "outputs": {
+            "forward": {"topic": "forward_position_controller/commands"},
+            "joint_trajectory": {"topic": "joint_trajectory_controller/joint_trajectory"},
+        },
+        "default_output": "forward",
+    }
+    path.write_text(yaml.safe_dump(profile))
+    return path
 
 
 def point_episodes(store: EpisodeStore, episodes: int, steps: int, rng: np.random.Generator) -> None:
@@ -28,11 +61,12 @@ def point_episodes(store: EpisodeStore, episodes: int, steps: int, rng: np.rando
     with store.writer() as writer:
         for _ in range(episodes):
             position, goal = rng.uniform(-0.5, 0.5, (2, 2))
+            reach = 1.6 / store.contract.rate
             rows: dict[str, list[np.ndarray]] = {"position": [], "goal": [], "action": []}
             for _ in range(steps):
-                action = position + np.clip(goal - position, -0.08, 0.08)
+                action = position + np.clip(goal - position, -reach, reach)
                 for key, value in (("position", position), ("goal", goal), ("action", action)):
-                    rows[key].append(np.float32(value))
+                    rows[key].append(np.asarray(value, np.float32))
                 position = position + 0.5 * (action - position)
             writer.append({key: np.stack(value) for key, value in rows.items()}, {"success": True})
 
@@ -59,18 +93,19 @@ def train_bundle(
     )
 
 
-def point_bundle(folder: Path, *, steps: int = 300) -> Path:
-    """A trained policy for the moving point."""
-    store = EpisodeStore.create(folder / "point.zarr", POINT, {"source": "tests"})
+def point_bundle(folder: Path, *, rate: float = 20.0, steps: int = 300, inference_steps: int = 5) -> Path:
+    """A trained policy for the point; returns the bundle's folder."""
+    store = EpisodeStore.create(folder / "point.zarr", point_contract(rate), {"source": "scripted point"})
     point_episodes(store, 20, 40, np.random.default_rng(0))
-    return train_bundle(folder / "policy", EpisodeStore.open(folder / "point.zarr"), steps=steps)
+    store = EpisodeStore.open(folder / "point.zarr")
+    return train_bundle(folder / "policy", store, steps=steps, inference_steps=inference_steps)
 
 
 def task_bundle(folder: Path, task: str, *, episodes: int = 3, steps: int = 200, length: int = 60) -> Path:
     """A policy trained on a few episodes of a simulated task's scripted expert."""
     import sim_envs
 
-    env = sim_envs.make(task)
+    env: Any = sim_envs.make(task)
     contract = Contract.from_dict(env.unwrapped.contract())
     store = EpisodeStore.create(folder / "task.zarr", contract, {"source": "tests"})
     with store.writer() as writer:
