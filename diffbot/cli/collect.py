@@ -178,6 +178,7 @@ def _check(config: CollectConfig) -> None:
         raise ConfigError(
             f"seed must be from 0 to {FIRST_EVALUATION_SEED - 1} (evaluation uses the seeds above), got {config.seed}"
         )
+    _workers(config.workers)
     if len(config.image_size) != 2 or min(config.image_size) < 1:
         raise ConfigError(f"image_size is [height,width], got {list(config.image_size)}")
 

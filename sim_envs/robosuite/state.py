@@ -54,8 +54,6 @@ def restore(raw: Any, state: np.ndarray) -> int:
         joints = len(controller.qpos_index)
         controller.initial_joint = state[at : at + joints].copy()
         at += joints
-        for part in robot.part_controllers.values():
-            part.new_update = True
     for body in _placed_bodies(raw):
         model.body_pos[body] = state[at : at + 3]
         model.body_quat[body] = state[at + 3 : at + 7]
@@ -67,7 +65,13 @@ def restore(raw: Any, state: np.ndarray) -> int:
 
 
 def refresh(raw: Any) -> None:
-    """Recompute poses, contacts and velocities of the present state; leaves the state and the warm start as they are."""
+    """Recompute poses, contacts and velocities of the present state; leaves the state and the warm start as they are.
+
+    The controllers are told to read the simulation afresh: after a reset they hold what they read in the middle of it.
+    """
+    for robot in raw.robots:
+        for part in robot.part_controllers.values():
+            part.new_update = True
     model, data = raw.sim.model._model, raw.sim.data._data
     mujoco.mj_fwdPosition(model, data)
     mujoco.mj_fwdVelocity(model, data)

@@ -57,14 +57,24 @@ class DoorExpert(ScriptedExpert):
         while True:
             rotation = self.wrist()
             if self.side == "high":
-                yield from self.go(lambda: self.handle() + np.array([0, 0.03, 0.16]), rotation, OPEN, within=0.03)
+                yield from self.go(
+                    lambda: self.handle() + np.array([0, 0.03, 0.16]), rotation, OPEN, within=0.03
+                )
             elif self.side == "back":
-                yield from self.go(lambda: self.handle() + np.array([-0.09, 0.05, 0.10]), rotation, OPEN, within=0.03)
-            yield from self.go(lambda: self.handle() + np.array([0, 0, self.hover]), rotation, OPEN, within=0.012)
+                yield from self.go(
+                    lambda: self.handle() + np.array([-0.09, 0.05, 0.10]), rotation, OPEN, within=0.03
+                )
+            yield from self.go(
+                lambda: self.handle() + np.array([0, 0, self.hover]), rotation, OPEN, within=0.012
+            )
             if self.mistake:
-                yield from self.go(lambda: self.handle() + np.array([0, 0.06, 0.02]), rotation, OPEN, limit=30)
+                yield from self.go(
+                    lambda: self.handle() + np.array([0, 0.06, 0.02]), rotation, OPEN, limit=30
+                )
                 yield from self.hold(rotation, CLOSE, 8)
-                yield from self.go(lambda: self.handle() + np.array([0, 0.03, self.hover]), rotation, OPEN, limit=30)
+                yield from self.go(
+                    lambda: self.handle() + np.array([0, 0.03, self.hover]), rotation, OPEN, limit=30
+                )
             yield from self.go(self.handle, rotation, OPEN, within=0.008, quiet=0.4, limit=40)
             squeeze = CLOSE if self.grip == "pinch" else OPEN
             if squeeze == CLOSE:
@@ -93,5 +103,11 @@ class DoorExpert(ScriptedExpert):
                 step += 0.05 * (out + 0.2 * hinge * (leaf - point))
             rotation = self.wrist()
             yield from self.go(
-                lambda t=point + step: t, rotation, squeeze, within=0.0, turn_within=0.0, quiet=0.4, limit=1  # type: ignore[misc]
+                lambda t=point + step: t,
+                rotation,
+                squeeze,
+                within=0.0,
+                turn_within=0.0,
+                quiet=0.4,
+                limit=1,  # type: ignore[misc]
             )

@@ -42,7 +42,9 @@ class CanExpert(ScriptedExpert):
 
     def can(self) -> np.ndarray:
         """Present position [3] of the can."""
-        return np.array(self.raw.sim.data.body_xpos[self.raw.obj_body_id[self.raw.objects[self.raw.object_id].name]])
+        return np.array(
+            self.raw.sim.data.body_xpos[self.raw.obj_body_id[self.raw.objects[self.raw.object_id].name]]
+        )
 
     def script(self) -> Script:
         """Approach, carry, lower, release, leave; again when it slipped."""
@@ -51,15 +53,24 @@ class CanExpert(ScriptedExpert):
             rotation = yawed(nearest_yaw(self.yaw, self.eef_rotation(), HALF))
             if self.side != "straight":
                 aside = np.array([0.08 if self.side == "far" else -0.08, 0.0, self.hover + 0.03])
-                yield from self.go(lambda a=aside: self.can() + a, rotation, OPEN, within=0.03, turn_within=1.0)  # type: ignore[misc]
+                yield from self.go(
+                    lambda a=aside: self.can() + a, rotation, OPEN, within=0.03, turn_within=1.0
+                )  # type: ignore[misc]
             yield from self.go(lambda: self.can() + self.grasp + up(self.hover), rotation, OPEN, within=0.012)
             if self.mistake:
                 beside = np.array([*self.rng.uniform(0.07, 0.08, 2) * self.rng.choice([-1, 1], 2), 0.05])
                 yield from self.go(lambda b=beside: self.can() + b, rotation, OPEN, within=0.015, limit=30)  # type: ignore[misc]
                 yield from self.hold(rotation, CLOSE, 6)
-                yield from self.go(lambda: self.can() + up(self.hover + 0.05), rotation, OPEN, within=0.02, limit=40)
+                yield from self.go(
+                    lambda: self.can() + up(self.hover + 0.05), rotation, OPEN, within=0.02, limit=40
+                )
             yield from self.go(
-                lambda: self.can() + self.grasp + up(self.depth), rotation, OPEN, within=0.006, quiet=0.4, limit=40
+                lambda: self.can() + self.grasp + up(self.depth),
+                rotation,
+                OPEN,
+                within=0.006,
+                quiet=0.4,
+                limit=40,
             )
             yield from self.hold(rotation, CLOSE, 8)
             raised = self.eef() + up(self.carry)
@@ -68,15 +79,27 @@ class CanExpert(ScriptedExpert):
                 corner = np.array([self.eef()[0], goal[1], raised[2]])
                 yield from self.go(lambda c=corner: c, rotation, CLOSE, within=0.04, limit=60)  # type: ignore[misc]
             over = goal + up(0.04 + self.carry)
-            yield from self.go(lambda o=over: self.eef() + o - self.can(), rotation, CLOSE, within=0.02, limit=70)  # type: ignore[misc]
+            yield from self.go(
+                lambda o=over: self.eef() + o - self.can(), rotation, CLOSE, within=0.02, limit=70
+            )  # type: ignore[misc]
             low = goal + up(0.04 + self.drop)
             yield from self.go(
-                lambda o=low: self.eef() + o - self.can(), rotation, CLOSE, within=0.015, quiet=0.5, limit=45  # type: ignore[misc]
+                lambda o=low: self.eef() + o - self.can(),
+                rotation,
+                CLOSE,
+                within=0.015,
+                quiet=0.5,
+                limit=45,  # type: ignore[misc]
             )
             yield from self.hold(rotation, OPEN, 6)
             away = self.eef() + up(0.18)
             yield from self.go(lambda a=away: a, rotation, OPEN, within=0.02, limit=35)  # type: ignore[misc]
-            self.side, self.mistake, self.grasp, self.aim = "straight", False, self.offset(0.002), self.offset(0.006)
+            self.side, self.mistake, self.grasp, self.aim = (
+                "straight",
+                False,
+                self.offset(0.002),
+                self.offset(0.006),
+            )
 
 
 class SquareExpert(ScriptedExpert):
@@ -117,21 +140,39 @@ class SquareExpert(ScriptedExpert):
             rotation = yawed(yaw)
             if self.side != "straight":
                 aside = np.array([0.0, 0.08 if self.side == "left" else -0.08, self.hover + 0.03])
-                yield from self.go(lambda a=aside: self.grip_point() + a, rotation, OPEN, within=0.03, turn_within=1.0)  # type: ignore[misc]
-            yield from self.go(lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.008, turn_within=0.06)
+                yield from self.go(
+                    lambda a=aside: self.grip_point() + a, rotation, OPEN, within=0.03, turn_within=1.0
+                )  # type: ignore[misc]
+            yield from self.go(
+                lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.008, turn_within=0.06
+            )
             if self.mistake:
                 yield from self.go(
-                    lambda: self.grip_point() + np.array([0.0, 0.0, 0.035]), rotation, OPEN, within=0.01, limit=25
+                    lambda: self.grip_point() + np.array([0.0, 0.0, 0.035]),
+                    rotation,
+                    OPEN,
+                    within=0.01,
+                    limit=25,
                 )
                 yield from self.hold(rotation, CLOSE, 8)
-                yield from self.go(lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.02, limit=25)
+                yield from self.go(
+                    lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.02, limit=25
+                )
             yield from self.go(
-                lambda: self.grip_point(), rotation, OPEN, within=0.005, turn_within=0.06, quiet=0.25, limit=50
+                lambda: self.grip_point(),
+                rotation,
+                OPEN,
+                within=0.005,
+                turn_within=0.06,
+                quiet=0.25,
+                limit=50,
             )
             yield from self.hold(rotation, CLOSE, 9)
             height = peg_top + self.clearance
             start = self.eef()
-            yield from self.go(lambda s=start, h=height: np.array([s[0], s[1], h]), rotation, CLOSE, within=0.03, limit=50)  # type: ignore[misc]
+            yield from self.go(
+                lambda s=start, h=height: np.array([s[0], s[1], h]), rotation, CLOSE, within=0.03, limit=50
+            )  # type: ignore[misc]
             if self.path == "near":
                 corner = np.array([self.eef()[0] + 0.1, peg[1] - 0.06, height])
                 yield from self.go(lambda c=corner: c, rotation, CLOSE, within=0.04, limit=50)  # type: ignore[misc]
@@ -158,14 +199,17 @@ class SquareExpert(ScriptedExpert):
             error = (-body_yaw(self.raw, nut) + QUARTER / 2) % QUARTER - QUARTER / 2
             return yawed(nearest_yaw(0.0, self.eef_rotation(), 1e-9) + error)
 
-        for height, within, limit in ((0.035, 0.004, 50), (-0.075, 0.02, 60)):
+        for height, within, limit in ((0.035, 0.004, 50), (-0.075, 0.02, 70)):
             level = np.array([*peg[:2], peg_top + height]) + self.aim
             for _ in range(limit):
                 position = self.nut()[0]
                 if np.linalg.norm(level - position) < within:
                     break
+                # Down only while it is centred: what limits the step would else leave nothing for the sideways error.
+                centred = np.linalg.norm((level - position)[:2]) < 0.004 or position[2] < peg_top - 0.005
+                goal = level if centred else np.array([*level[:2], max(position[2], peg_top + 0.02)])
                 yield from self.go(
-                    lambda g=level: self.eef() + g - self.nut()[0],  # type: ignore[misc]
+                    lambda g=goal: self.eef() + g - self.nut()[0],  # type: ignore[misc]
                     trimmed(),
                     CLOSE,
                     within=0.0,

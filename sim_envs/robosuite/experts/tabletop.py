@@ -150,4 +150,9 @@ class StackExpert(CubeExpert):
             yield from self.hold(rotation, OPEN, 8)
             away = self.eef() + np.array([0.0, 0.0, 0.08])
             yield from self.go(lambda away=away: away, rotation, OPEN, within=0.02, limit=20)  # type: ignore[misc]
-            self.side, self.mistake, self.grasp, self.place = "straight", False, self.offset(0.002), self.offset(0.002)
+            self.side, self.mistake, self.grasp, self.place = (
+                "straight",
+                False,
+                self.offset(0.002),
+                self.offset(0.002),
+            )

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from sim_envs.robosuite.experts.base import CLOSE, DOWN, OPEN, Goal, Script, ScriptedExpert, nearest_yaw, yawed
+from sim_envs.robosuite.experts.base import (
+    CLOSE,
+    DOWN,
+    OPEN,
+    Goal,
+    Script,
+    ScriptedExpert,
+    nearest_yaw,
+    yawed,
+)
 
 HALF = np.pi
 
@@ -48,7 +57,9 @@ class PotExpert(ScriptedExpert):
             elif self.side == "outside":
                 aside = [0.06 * s * np.array([x, y, 0.5]) for s in self._outwards(x, y)]
             if self.side != "straight":
-                yield from self._move(rotations, [a + np.array([0, 0, self.hover]) for a in aside], OPEN, 0.03, 60)
+                yield from self._move(
+                    rotations, [a + np.array([0, 0, self.hover]) for a in aside], OPEN, 0.03, 60
+                )
             up = [np.array([0.0, 0.0, self.hover])] * 2
             yield from self._move(rotations, up, OPEN, 0.012, 80)
             if self.mistake:
@@ -58,7 +69,9 @@ class PotExpert(ScriptedExpert):
             down = [np.zeros(3)] * 2
             if self.order != "together":
                 first = int(self.order[-1])
-                yield from self._move(rotations, [down[i] if i == first else up[i] for i in range(2)], OPEN, 0.008, 40)
+                yield from self._move(
+                    rotations, [down[i] if i == first else up[i] for i in range(2)], OPEN, 0.008, 40
+                )
             yield from self._move(rotations, down, OPEN, 0.008, 50, quiet=0.4)
             yield from self._close(rotations)
             yield from self._raise(rotations)
@@ -82,7 +95,9 @@ class PotExpert(ScriptedExpert):
     ) -> Script:
         """Both arms to their handle plus an offset, until both are there."""
         for _ in range(limit):
-            goals = tuple(Goal(self.handle(i) + offsets[i], rotations[i], grip, quiet=quiet) for i in range(2))
+            goals = tuple(
+                Goal(self.handle(i) + offsets[i], rotations[i], grip, quiet=quiet) for i in range(2)
+            )
             far = max(float(np.linalg.norm(goals[i].position - self.eef(i))) for i in range(2))
             turn = max(float(np.linalg.norm(rotations[i] - self.eef_rotation(i))) for i in range(2))
             if far < within and turn < 0.15:
@@ -103,4 +118,7 @@ class PotExpert(ScriptedExpert):
             lift = min(step * rate, self.rise)
             if lift > 0.06 and self.pot()[0][2] - bottom < 0.3 * lift:
                 return
-            yield tuple(Goal(start[i] + np.array([0, 0, lift + 0.01]), rotations[i], CLOSE, quiet=0.4) for i in range(2))
+            yield tuple(
+                Goal(start[i] + np.array([0, 0, lift + 0.01]), rotations[i], CLOSE, quiet=0.4)
+                for i in range(2)
+            )
