@@ -56,9 +56,15 @@ def test_joints_are_taken_by_name(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ("joint_poss: {topic: t}", "Did you mean 'joint_pos'"),
-        ("joint_pos: {topic: t, type: sensor_msgs/msg/JointStates}", "Did you mean 'sensor_msgs/msg/JointState'"),
+        (
+            "joint_pos: {topic: t, type: sensor_msgs/msg/JointStates}",
+            "Did you mean 'sensor_msgs/msg/JointState'",
+        ),
         ("joint_pos: {topic: t, type: sensor_msgs/msg/JointState, field: velocity}", "'rad'.*'rad/s'"),
-        ("joint_pos: {topic: t, type: sensor_msgs/msg/JointState, field: positions}", "Did you mean 'position'"),
+        (
+            "joint_pos: {topic: t, type: sensor_msgs/msg/JointState, field: positions}",
+            "Did you mean 'position'",
+        ),
         ("joint_pos: {topic: t, names: [a]}", "names 1 entries"),
         ("joint_pos: {topic: t, type: sensor_msgs/msg/Image}", "is a state vector"),
         ("camera_image: {topic: t, type: sensor_msgs/msg/JointState}", "is an image"),
@@ -83,7 +89,9 @@ def test_files_that_are_no_bindings(tmp_path: Path) -> None:
 def test_a_topic_that_carries_another_type_is_refused() -> None:
     bound = load_bindings(CONTRACT)
     check_publishers(bound, {"observation/joint_pos": []})
-    with pytest.raises(ContractError, match="'joint_pos' is bound to observation/joint_pos as .* carries std_msgs"):
+    with pytest.raises(
+        ContractError, match="'joint_pos' is bound to observation/joint_pos as .* carries std_msgs"
+    ):
         check_publishers(bound, {"observation/joint_pos": ["std_msgs/msg/Float64MultiArray"]})
 
 

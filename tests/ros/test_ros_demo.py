@@ -51,7 +51,9 @@ def shared_memory() -> set[str]:
 @pytest.mark.ros
 def test_demo_closes_the_loop_and_verifies_it(pusht_policy: Path, tmp_path: Path) -> None:
     out = tmp_path / "ros"
-    done = subprocess.run(command(pusht_policy, out, "episodes=2"), capture_output=True, text=True, timeout=240)
+    done = subprocess.run(
+        command(pusht_policy, out, "episodes=2"), capture_output=True, text=True, timeout=240
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((out / "ros.json").read_text())
     assert record["seeds"] == [100000, 100001]
@@ -70,7 +72,10 @@ def test_demo_interrupted_leaves_nothing(pusht_policy: Path, tmp_path: Path) -> 
     before = shared_memory()
     out = tmp_path / "ros"
     process = subprocess.Popen(
-        command(pusht_policy, out, "episodes=500"), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        command(pusht_policy, out, "episodes=500"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     deadline = time.monotonic() + 120
     while not list(out.glob("traces/episode_*.npz")):  # the first episode is over: all nodes are at work
@@ -84,7 +89,9 @@ def test_demo_interrupted_leaves_nothing(pusht_policy: Path, tmp_path: Path) -> 
     assert shared_memory() <= before
 
 
-def test_missing_ros_is_one_clear_message(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_ros_is_one_clear_message(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     for module in ("rclpy", "diffbot_msgs.msg"):
         with monkeypatch.context() as patch:
             patch.setitem(sys.modules, module, None)

@@ -35,7 +35,10 @@ def test_replayed_episode_gives_bit_identical_chunks(
     parameters |= {"max_ahead": 0.0, "traces": str(tmp_path / "traces"), "seed": 3}
     node = NodeSpec("policy", parameters)
     episode = observations(np.random.default_rng(1), 40)
-    with Processes([node], ros_environment, tmp_path / "log") as processes, Probe(point_contract(RATE)) as probe:
+    with (
+        Processes([node], ros_environment, tmp_path / "log") as processes,
+        Probe(point_contract(RATE)) as probe,
+    ):
         probe.ready(executor=False)
         probe.reset(77, executor=False)
         for step, values in enumerate(episode):
@@ -67,7 +70,10 @@ def test_bad_observations_are_refused_and_the_node_lives_on(
 ) -> None:
     node = NodeSpec("policy", {"policy": str(point_policy), "replan": 1, "max_age": 0.0, "max_ahead": 0.0})
     good = {"position": np.float32([0.1, 0.2]), "goal": np.float32([0.3, 0.3])}
-    with Processes([node], ros_environment, tmp_path / "log") as processes, Probe(point_contract(RATE)) as probe:
+    with (
+        Processes([node], ros_environment, tmp_path / "log") as processes,
+        Probe(point_contract(RATE)) as probe,
+    ):
         probe.ready(executor=False)
         stamp = 5.0
         for bad, reason in (

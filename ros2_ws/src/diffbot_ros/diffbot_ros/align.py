@@ -15,6 +15,10 @@ class RefusedError(ValueError):
     """A sample that must not be used; the message says why."""
 
 
+class BackwardsError(RefusedError):
+    """A stamp older than one that was taken already: repeated, it means that the clock was set back."""
+
+
 @dataclass(frozen=True)
 class Frame:
     """All observations of one control step. time: s; values by key."""
@@ -48,7 +52,7 @@ class Aligner:
         self._next = None
 
     def push(self, key: str, time: float, value: np.ndarray) -> Frame | None:
-        """Add a sample; return the frame that it completed, if any. Raises RefusedError for an older stamp.
+        """Add a sample; return the frame that it completed, if any. Raises BackwardsError for an older stamp.
 
         A repeated stamp is the same sample sent twice and changes nothing.
         """
@@ -56,7 +60,7 @@ class Aligner:
         if samples and time == samples[-1][0]:
             return None
         if samples and time < samples[-1][0]:
-            raise RefusedError(
+            raise BackwardsError(
                 f"'{key}' at {time:.6f} s is not newer than the one before ({samples[-1][0]:.6f} s)"
             )
         samples.append((time, value))

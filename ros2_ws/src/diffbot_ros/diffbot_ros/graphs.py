@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from diffbot.control.load import load_contract
 from diffbot.errors import ConfigError, unknown
 
-Parameters = Mapping[str, Any]
+MAX_AGE = 0.2  # s, of an observation on a robot
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,12 @@ def simulation(settings: GraphSettings) -> list[NodeSpec]:
         "autorun": settings.autorun,
     }
     following = {"use_sim_time": True}
+    # Ages are of the simulated clock, what delays a message is of the wall clock.
+    age = {"max_age": max(1.0, float(settings.rate_scale)) * MAX_AGE}
     return [
         NodeSpec("simulator", simulator),
         NodeSpec("executor", {**_executor(settings), **following}),
-        NodeSpec("policy", {**_policy(settings), **following}),
+        NodeSpec("policy", {**_policy(settings), **following, **age}),
     ]
 
 

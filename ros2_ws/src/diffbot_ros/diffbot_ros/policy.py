@@ -21,7 +21,7 @@ from diffbot.control import Chunk, ChunkBuffer, stitcher_by_name
 from diffbot.control.load import load_runner
 from diffbot.errors import ConfigError, ContractError
 from diffbot_ros import qos
-from diffbot_ros.align import Aligner, RefusedError
+from diffbot_ros.align import Aligner, BackwardsError, RefusedError
 from diffbot_ros.bindings import Binding, check_publishers, load_bindings
 from diffbot_ros.convert import action_names, chunk_to_message
 from diffbot_ros.inference import InferenceLoop
@@ -132,7 +132,7 @@ class PolicyNode(Node):
             self._check_stamp(binding.key, time)
             frame = self._aligner.push(binding.key, time, value)
         except (ContractError, RefusedError) as error:
-            self._refuse(str(error), backwards=isinstance(error, RefusedError))
+            self._refuse(str(error), backwards=isinstance(error, BackwardsError))
             return
         self._backwards = 0
         if frame is not None:

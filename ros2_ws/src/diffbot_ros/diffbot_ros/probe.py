@@ -125,7 +125,9 @@ class Probe:
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
         if not done.wait(timeout) or future.result() is None or not future.result().success:
-            raise DiffbotError(f"{client.srv_name} failed: {future.result() if future.done() else 'no answer'}")
+            raise DiffbotError(
+                f"{client.srv_name} failed: {future.result() if future.done() else 'no answer'}"
+            )
 
     def _noting(self, target: list[tuple[float, Any]]) -> Callable[[Any], None]:
         def note(message: Any) -> None:
