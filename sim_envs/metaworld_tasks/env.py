@@ -32,7 +32,8 @@ class MetaWorld(GymnasiumTask):
 
     Observation: hand position [3] m, gripper opening [1], two objects [14] (position m, quaternion xyzw; zeros where there
     is none), the same one step earlier, goal [3] m (shown, as in MT1, MT10 and MT50). Action [4]: hand displacement in
-    units of 1 cm, and gripper closing force. Reward: MetaWorld's v2 reward in [0, 10].
+    units of 1 cm, and gripper closing force. Reward: MetaWorld's v2 reward in [0, 10]. Success ends the episode, unless
+    `terminate_on_success` is off, as it is by default in the published environments.
     """
 
     available_cameras = ("corner2", "corner", "corner3", "topview", "behindGripper", "gripperPOV")
@@ -41,7 +42,7 @@ class MetaWorld(GymnasiumTask):
         self,
         task: TaskSpec,
         name: str,
-        terminate_on_success: bool = False,
+        terminate_on_success: bool = True,
         cameras: Sequence[str] = (),
         image_size: tuple[int, int] = (96, 96),
         render_mode: str | None = None,
@@ -94,6 +95,12 @@ class MetaWorld(GymnasiumTask):
     def observe_state(self) -> Observation:
         keys = list(self._contract["observations"])[:7]
         return dict(zip(keys, np.split(self.seen, [3, 4, 18, 21, 22, 36]), strict=True))
+
+    def render_image(self, camera: str, height: int, width: int) -> np.ndarray:
+        image = super().render_image(camera, height, width)
+        if camera.startswith("corner"):  # these cameras hang upside down in the published scenes
+            image = np.ascontiguousarray(image[::-1, ::-1])
+        return image
 
     # The published class keeps what it drew at reset in attributes and in the model's body and site positions.
 

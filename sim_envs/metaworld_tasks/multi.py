@@ -26,7 +26,7 @@ class MultiTask(TaskEnv):
         self,
         task: TaskSpec,
         members: Sequence[str],
-        terminate_on_success: bool = False,
+        terminate_on_success: bool = True,
         cameras: Sequence[str] = (),
         image_size: tuple[int, int] = (96, 96),
         render_mode: str | None = None,
@@ -81,6 +81,10 @@ class MultiTask(TaskEnv):
         self.steps = self.member.steps
         info = {**info, "member": self.members[self.index]}
         return self._with_task(observation), reward, terminated, truncated, info
+
+    def physics(self) -> tuple[Any, Any]:
+        """Model and data of the present member."""
+        return self.member.physics()
 
     def success(self) -> bool:
         return self.member.success()
