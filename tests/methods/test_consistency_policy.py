@@ -19,7 +19,6 @@ from diffbot.methods.bundle import load_bundle
 from diffbot.methods.policies.consistency_policy import (
     ConsistencyPolicy,
     ConsistencyPolicyConfig,
-    pseudo_huber,
 )
 from diffbot.methods.policies.diffusion_policy import DiffusionPolicyConfig
 from diffbot.training import run as runs
@@ -133,17 +132,6 @@ def test_the_bundle_needs_no_teacher_and_one_evaluation(teacher, dataset, tmp_pa
     first = policy.act(observation, generator=torch.Generator().manual_seed(0))
     assert first.shape == (3, 4, 2) and len(calls) == 1
     assert torch.equal(first, policy.act(observation, generator=torch.Generator().manual_seed(0)))
-
-
-def test_pseudo_huber_is_quadratic_near_zero_and_linear_far_away():
-    mask = torch.ones(2, 3, dtype=torch.bool)
-    c = 0.1 * 12**0.5
-    near, far = torch.full((2, 3, 4), 1e-4), torch.full((2, 3, 4), 1e3)
-    near_expected = (12 * 1e-8) / (2 * c) / 12**0.5
-    assert pseudo_huber(near.double(), mask, 0.1).item() == pytest.approx(near_expected, rel=1e-3)
-    assert pseudo_huber(far, mask, 0.1).item() == pytest.approx(1e3, rel=1e-3)
-    mask[:, 1:] = False
-    assert pseudo_huber(far, mask, 0.1).item() == pytest.approx(1e3 / 3**0.5, rel=1e-3)
 
 
 def test_errors_say_what_to_give(teacher, dataset, tmp_path):
