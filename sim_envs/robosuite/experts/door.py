@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sim_envs.robosuite.experts.base import CLOSE, OPEN, Script, ScriptedExpert, yawed
+from sim_envs.robosuite.experts.base import CLOSE, OPEN, Script, ScriptedExpert, limit_norm, yawed
 
 NEUTRAL = np.pi / 2
 
@@ -19,7 +19,7 @@ class DoorExpert(ScriptedExpert):
         self.order = str(self.rng.choice(["turn-then-pull", "together"]))
         self.grip = str(self.rng.choice(["pinch", "hook"]))
         self.along = float(self.rng.uniform(-0.03, 0.01))
-        self.turn = float(self.rng.uniform(1.0, 1.25))
+        self.turn = float(self.rng.uniform(1.2, 1.4))
         self.hover = float(self.rng.uniform(0.07, 0.12))
         self.tilt = float(self.rng.uniform(0.45, 0.7))
         return f"{self.side},{self.grip},{self.order}"
@@ -95,15 +95,17 @@ class DoorExpert(ScriptedExpert):
             out = out * (1.0 if out[1] > 0 else -1.0)
             sign = sign or (1.0 if np.cross(out, self.bar())[2] < 0 else -1.0)
             turned = abs(latch) > self.turn or hinge > 0.06
-            step = np.zeros(3)
+            # Back to the middle of the bar, or the fingers slide off its end; not along the pull, where the bar pushes.
+            back = point - self.eef()
+            step = limit_norm(0.5 * (back - out * (back @ out)), 0.015)
             if not turned:
                 step += 0.05 * sign * np.cross(out, self.bar())
-            if turned or (self.order == "together" and abs(latch) > 0.5):
+            if turned or (self.order == "together" and abs(latch) > 0.9):
                 leaf = np.array(self.raw.sim.data.body_xpos[self.raw.object_body_ids["door"]])
                 step += 0.05 * (out + 0.2 * hinge * (leaf - point))
             rotation = self.wrist()
             yield from self.go(
-                lambda t=point + step: t,
+                lambda t=self.eef() + step: t,
                 rotation,
                 squeeze,
                 within=0.0,
