@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from diffbot.control.chunk import STEP_TOLERANCE, Chunk, ChunkBuffer
-from diffbot.control.limits import Limits, per_entry, workspace_of
+from diffbot.control.limits import Limits, per_entry, position_key, workspace_of
 from diffbot.control.shaper import Shaper
 from diffbot.control.space import ActionSpace
 from diffbot.control.stitch import CommittedPrefix, Selection, Stitcher, stitcher_by_name
@@ -62,6 +62,7 @@ class Controller:
         self.period = 1.0 / (rate or contract.rate)
         self.space = space = ActionSpace.from_action(contract.action)
         self._box = workspace_of(limits, contract)
+        self._position_key = position_key(limits, contract)
         self.low = np.maximum(space.low, per_entry("low", limits.low, space.size, -np.inf))
         self.high = np.minimum(space.high, per_entry("high", limits.high, space.size))
         if self._box is not None and contract.action.meaning == "absolute":
@@ -124,8 +125,8 @@ class Controller:
             self.counters["out_of_order_observation"] += 1
             return "out_of_order_observation"
         self._observation_time = time
-        if self._box is not None and observation is not None and self.limits.workspace_key in observation:
-            value = np.asarray(observation[self.limits.workspace_key], np.float64)
+        if self._box is not None and observation is not None and self._position_key in observation:
+            value = np.asarray(observation[self._position_key], np.float64)
             self._position = value.reshape(-1)[: len(self._box[0])]
         return ""
 

@@ -28,7 +28,8 @@ class Limits:
     seam_jump: the same where one chunk takes over from another.
     jump_fraction: where the contract has a range, the default of both jumps as a fraction of it.
     workspace_low, workspace_high: m, box for the Cartesian position, of the command when it is absolute and Cartesian,
-        else of the observation `workspace_key`, beyond which relative motion outwards is refused.
+        else of the observation `workspace_key` (the first one that ends in "eef_pos" when empty), beyond which relative
+        motion outwards is refused.
     observation_age: s, an older newest observation is a fault. chunk_age: s, the same for a chunk's observation.
     """
 
@@ -42,7 +43,7 @@ class Limits:
     jump_fraction: float = 1.0
     workspace_low: tuple[float, ...] | None = None
     workspace_high: tuple[float, ...] | None = None
-    workspace_key: str = "eef_pos"
+    workspace_key: str = ""
     observation_age: float = 0.2
     chunk_age: float = float("inf")
 
@@ -89,6 +90,12 @@ def workspace_of(limits: Limits, contract: Contract) -> tuple[np.ndarray, np.nda
         raise ConfigError(
             f"a workspace box needs a Cartesian action, this contract's action space is '{contract.action.space}'"
         )
-    if contract.action.meaning == "delta" and limits.workspace_key not in contract.observations:
+    if contract.action.meaning == "delta" and position_key(limits, contract) not in contract.observations:
         raise unknown("workspace_key", limits.workspace_key, contract.observations)
     return low, high
+
+
+def position_key(limits: Limits, contract: Contract) -> str:
+    """The observation key of the Cartesian position for the workspace box, "" when there is none."""
+    found = [key for key in contract.observations if key.endswith("eef_pos")]
+    return limits.workspace_key or (found[0] if found else "")

@@ -149,7 +149,8 @@ class Shaper:
             v, a = np.where(self.free, 0.0, v), np.where(self.free, 0.0, a)
         else:
             x, v, a = (np.where(self.free, old, new) for old, new in ((self.x, x), (0.0, v), (0.0, a)))
-        self.x, self.v, self.a = x, v, a
+        # Without a jerk bound the last acceleration binds nothing, so it must not count as motion either.
+        self.x, self.v, self.a = x, v, np.where(np.isinf(self.q), 0.0, a)
         return np.clip(self.value, self.low, self.high)
 
     def _safest(self, wanted: np.ndarray, brake: np.ndarray) -> np.ndarray:

@@ -124,7 +124,7 @@ class _Step(nn.Module):
 def exportable(network: StepNetwork, layout: str) -> nn.Module:
     """A frozen copy as (x, modulation) -> output, with convolutions written in `layout` where the network has a choice."""
     module = cast(Any, network)
-    config = getattr(module, "config", None)
+    config: Any = getattr(module, "config", None)
     if getattr(config, "layout", layout) == layout:
         fresh = copy.deepcopy(module)
     else:

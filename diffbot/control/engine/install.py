@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from torch import Tensor, nn
 from diffbot.control.engine.backends import BACKENDS, Step, can_accelerate, choose_backend
 
 MOST_TIMES = 4096
+# Largest difference from the plain network that "auto" accepts, relative to the output's size where that exceeds 1.
+EXACTNESS = 1e-4
 
 
 class Engine:
@@ -24,9 +27,10 @@ class Engine:
     Set `sealed` after a warm-up: shapes not seen so far then run in the network itself instead of waiting for a build.
     """
 
-    def __init__(self, network: nn.Module, backend: str) -> None:
+    def __init__(self, network: nn.Module, backend: str, automatic: bool = False) -> None:
         self.network = network
         self.backend = backend
+        self.automatic = automatic
         self.original: Callable[..., Tensor] = network.forward
         self.sealed = False
         self._parameters = list(network.parameters())
@@ -49,10 +53,29 @@ class Engine:
         if step is None:
             if self.sealed:
                 return self.original(x, t, condition)
-            network: Any = self.network
-            step = BACKENDS[self.backend](network, x, modulation)
+            step = self._build(x, modulation)
             self._steps[(*x.shape, *modulation.shape)] = step
         return step(x, modulation)
+
+    def _build(self, x: Tensor, modulation: Tensor) -> Step:
+        """The back end for these shapes; chosen by "auto" it must agree with the network, else PyTorch runs it."""
+        network: Any = self.network
+        if not self.automatic:
+            return BACKENDS[self.backend](network, x, modulation)
+        try:
+            step = BACKENDS[self.backend](network, x, modulation)
+        except RuntimeError as error:
+            first = str(error).strip().splitlines()[-1]
+            warnings.warn(
+                f"back end '{self.backend}' cannot run this network ({first}); using eager", stacklevel=2
+            )
+            return network.modulated  # type: ignore[no-any-return]
+        expected = network.modulated(x, modulation)
+        error_size = float((step(x, modulation) - expected).abs().max())
+        if error_size <= EXACTNESS * max(1.0, float(expected.abs().max())):
+            return step
+        warnings.warn(f"back end '{self.backend}' is off by {error_size:.1e}; using eager", stacklevel=2)
+        return network.modulated  # type: ignore[no-any-return]
 
     def _single_time(self, x: Tensor, t: Tensor, condition: Any) -> float | None:
         """t as a number where the fast path applies, else None."""
@@ -123,7 +146,7 @@ def accelerate(method: object, backend: str, device: torch.device) -> list[Engin
                 engines.append(present)
                 continue
             del network.__dict__["forward"]
-        engine = Engine(network, name)
+        engine = Engine(network, name, automatic=backend == "auto")
         network.__dict__["forward"] = engine
         engines.append(engine)
     return engines

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from typing import Any
 
 import numpy as np
@@ -30,18 +30,12 @@ class OpenVinoStep:
         # Matrix products can be stored in int8; oneDNN's convolutions are faster for the rest.
         module = exportable(network, "linear" if precision == "int8" else "conv1d")
         size = sum(p.numel() for p in module.parameters())
-        example = (x.detach().clone(), modulation.detach().clone())
-        tracing = logging.getLogger("torch.jit")
-        level = tracing.level
-        tracing.setLevel(logging.ERROR)
-        try:
-            with torch.inference_mode(False), torch.no_grad():
-                example = tuple(torch.from_numpy(e.numpy().copy()) for e in example)  # normal tensors
-                model = ov.convert_model(
-                    module, example_input=example, input=[list(e.shape) for e in example]
-                )
-        finally:
-            tracing.setLevel(level)
+        # The tracer needs normal tensors; these may have been made under inference_mode.
+        example = tuple(torch.from_numpy(e.detach().numpy().copy()) for e in (x, modulation))
+        with warnings.catch_warnings(), torch.inference_mode(False), torch.no_grad():
+            warnings.simplefilter("ignore")  # the converter's own use of the tracer
+            model = ov.convert_model(module, example_input=example, input=[list(e.shape) for e in example])
+        write_out_mish(ov, model)
         if precision == "int8":
             store_weights_in_int8(ov, model)
         threads = 1 if size < ONE_THREAD_BELOW else torch.get_num_threads()
@@ -85,6 +79,28 @@ def store_weights_in_int8(ov: Any, model: Any) -> int:
         stored = np.clip(np.round(weight.data / scale), -127, 127).astype(np.int8)
         restored = op.multiply(op.convert(op.constant(stored, dtype=np.int8), "f32"), op.constant(scale))
         node.input(1).replace_source_output(restored.output(0))
+        count += 1
+    model.validate_nodes_and_infer_types()
+    return count
+
+
+def write_out_mish(ov: Any, model: Any) -> int:
+    """Rewrite x tanh(softplus(x)) as x n / (n + 2), n = e^x (e^x + 2), x in the exponent capped; returns how many.
+
+    The runtime fuses these elementary operations with their neighbours; its own Mish runs alone, and is refused inside a
+    fusion on some shapes.
+    """
+    op = require("openvino.opset13", "openvino")
+    count = 0
+    for node in model.get_ops():
+        if node.get_type_name() != "Mish":
+            continue
+        x = node.input_value(0)
+        # Beyond 20 the quotient is 1 in float32, and e^40 is still finite.
+        e = op.exp(op.minimum(x, op.constant(np.float32(20.0))))
+        n = op.multiply(e, op.add(e, op.constant(np.float32(2.0))))
+        quotient = op.divide(n, op.add(n, op.constant(np.float32(2.0))))
+        node.output(0).replace(op.multiply(x, quotient).output(0))
         count += 1
     model.validate_nodes_and_infer_types()
     return count
