@@ -13,8 +13,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 pytest.importorskip("rclpy")
 pytest.importorskip("diffbot_msgs.msg")
 
-from benchmarks._point_robot import point_bundle, point_robot
 from diffbot_ros.isolation import Domain, node_environment
+
+from benchmarks._point_robot import point_bundle, point_robot
 
 
 @pytest.fixture(scope="session")

@@ -84,6 +84,12 @@ class EpisodeClient:
                 return
             self._wait_step(deadline, f"these nodes did not become ready: {', '.join(missing) or 'policy'}")
 
+    def wait_for_subscribers(self, topic: str, count: int, timeout: float = 60.0) -> None:
+        """Wait until that many nodes listen to a topic."""
+        deadline = time.monotonic() + timeout
+        while self._node.count_subscribers(topic) < count:
+            self._wait_step(deadline, f"fewer than {count} nodes listen to {topic}")
+
     def run(self, seed: int, timeout: float = 600.0, stalled: float = 30.0) -> Episode:
         """Run the episode `seed`. Raises DiffbotError when nothing moves for `stalled` s, with the policy's reason."""
         start = time.monotonic()

@@ -167,6 +167,7 @@ class ExecutorNode(Node):
                 missed = int(-wait / self._period)
                 tick += missed
                 self._late += missed
+                self._sequence += missed
                 deadline = start + tick * self._period
             self._step(deadline + offset)
             if tick % 100 == 0 and abs(self.now() - time.monotonic() - offset) > self._period:
