@@ -51,6 +51,8 @@ class MujocoTaskEnv(TaskEnv):
         sizes = {camera: {"height": image_size[0], "width": image_size[1]} for camera in self.cameras}
         self._contract = fields.contract(task.id, self.rate, {**observations, **images}, action, **sizes)
         self.observation_space, self.action_space = space_of(self._contract)
+        self._lowest = self.action_space.low.astype(np.float64)  # type: ignore[attr-defined]
+        self._highest = self.action_space.high.astype(np.float64)  # type: ignore[attr-defined]
         self._renderer: Renderer | None = None
 
     @property
@@ -102,8 +104,7 @@ class MujocoTaskEnv(TaskEnv):
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict]:
         """One control step. Actions outside the range are clipped to it; NaN or a wrong shape raises SimEnvError."""
         value = self.check_action(action)
-        space = self.action_space
-        value = np.clip(value, space.low.astype(np.float64), space.high.astype(np.float64))  # type: ignore[attr-defined]
+        value = np.minimum(np.maximum(value, self._lowest), self._highest)
         reward, terminated = self.advance(value)
         self.steps += 1
         truncated = self.steps >= self.task.horizon and not terminated

@@ -32,8 +32,11 @@ GOAL_POSE = np.array([0.256, 0.256, np.pi / 4])
 
 def rotation(angle: float | np.ndarray) -> np.ndarray:
     """Rotation matrices [..., 2, 2] of angles [...] in rad."""
-    c, s = np.cos(angle), np.sin(angle)
-    return np.stack([np.stack([c, -s], -1), np.stack([s, c], -1)], -2)
+    matrix = np.empty((*np.shape(angle), 2, 2))
+    matrix[..., 0, 0] = matrix[..., 1, 1] = np.cos(angle)
+    matrix[..., 1, 0] = np.sin(angle)
+    matrix[..., 0, 1] = -matrix[..., 1, 0]
+    return matrix
 
 
 def to_world(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
