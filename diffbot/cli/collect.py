@@ -38,20 +38,16 @@ class CollectConfig:
     task: str = MISSING  # diffbot list tasks
     episodes: int = 100  # number of episodes that the dataset shall hold in the end
     out: str = ""  # dataset folder; empty: datasets/<task>[_images][_<quality>].zarr
-    seed: int = (
-        0  # first episode seed; episodes take seed, seed + 1, ... below 100000, where evaluation begins
-    )
+    # First episode seed; episodes take seed, seed + 1, ... below 100000, where evaluation begins.
+    seed: int = 0
     quality: str = "expert"  # expert, good, okay or poor
     workers: str = "auto"  # processes; auto: one for each core
-    cameras: list[str] = field(
-        default_factory=list
-    )  # images to record, for example [agentview,robot0_eye_in_hand]
+    cameras: list[str] = field(default_factory=list)  # images to record: [agentview,robot0_eye_in_hand]
     image_size: list[int] = field(default_factory=lambda: [84, 84])  # height and width of the images
     keep_failures: bool = False  # also store episodes that did not succeed
     resume: bool = True  # continue a dataset that exists; false: refuse to touch it
-    env: dict[str, Any] = field(
-        default_factory=dict
-    )  # options of the environment: +env.controller=JOINT_POSITION
+    # Options of the environment: +env.controller=JOINT_POSITION
+    env: dict[str, Any] = field(default_factory=dict)
 
 
 def run(config: CollectConfig) -> int:

@@ -117,6 +117,10 @@ class ScriptedExpert:
                 return
             yield (goal,)
 
+    def bring(self, held: Target, goal: np.ndarray) -> Target:
+        """The gripper target that puts a held thing, now at `held()`, at `goal` [3]."""
+        return lambda: self.eef() + goal - held()
+
     def hold(self, rotation: np.ndarray, grip: float, steps: int) -> Script:
         """Stay where the gripper is for a number of steps (opening and closing take about eight)."""
         position = self.eef()
@@ -136,6 +140,16 @@ class ScriptedExpert:
         move = limit_norm(GAIN * (goal.position - position), TRANSLATION * pace)
         turn = limit_norm(Rotation.from_matrix(goal.rotation @ rotation.T).as_rotvec(), ROTATION * pace)
         return Twist(move + TRANSLATION * noise[:3], turn + ROTATION * noise[3:], goal.grip)
+
+
+def at(point: np.ndarray) -> Target:
+    """A target that stays at `point` [3]."""
+    return lambda: point
+
+
+def near(where: Target, offset: np.ndarray) -> Target:
+    """A target at an offset [3] from something that may move."""
+    return lambda: where() + offset
 
 
 def limit_norm(vector: np.ndarray, largest: float) -> np.ndarray:

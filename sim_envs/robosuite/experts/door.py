@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from sim_envs.robosuite.experts.base import CLOSE, OPEN, Script, ScriptedExpert, limit_norm, yawed
+from sim_envs.robosuite.experts.base import CLOSE, OPEN, Script, ScriptedExpert, at, limit_norm, yawed
 
 NEUTRAL = np.pi / 2
 
@@ -105,11 +105,11 @@ class DoorExpert(ScriptedExpert):
                 step += 0.05 * (out + 0.2 * hinge * (leaf - point))
             rotation = self.wrist()
             yield from self.go(
-                lambda t=self.eef() + step: t,
+                at(self.eef() + step),
                 rotation,
                 squeeze,
                 within=0.0,
                 turn_within=0.0,
                 quiet=0.4,
-                limit=1,  # type: ignore[misc]
+                limit=1,
             )

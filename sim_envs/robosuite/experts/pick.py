@@ -9,7 +9,9 @@ from sim_envs.robosuite.experts.base import (
     OPEN,
     Script,
     ScriptedExpert,
+    at,
     body_yaw,
+    near,
     nearest_yaw,
     yawed,
 )
@@ -53,13 +55,11 @@ class CanExpert(ScriptedExpert):
             rotation = yawed(nearest_yaw(self.yaw, self.eef_rotation(), HALF))
             if self.side != "straight":
                 aside = np.array([0.08 if self.side == "far" else -0.08, 0.0, self.hover + 0.03])
-                yield from self.go(
-                    lambda a=aside: self.can() + a, rotation, OPEN, within=0.03, turn_within=1.0
-                )  # type: ignore[misc]
+                yield from self.go(near(self.can, aside), rotation, OPEN, within=0.03, turn_within=1.0)
             yield from self.go(lambda: self.can() + self.grasp + up(self.hover), rotation, OPEN, within=0.012)
             if self.mistake:
                 beside = np.array([*self.rng.uniform(0.07, 0.08, 2) * self.rng.choice([-1, 1], 2), 0.05])
-                yield from self.go(lambda b=beside: self.can() + b, rotation, OPEN, within=0.015, limit=30)  # type: ignore[misc]
+                yield from self.go(near(self.can, beside), rotation, OPEN, within=0.015, limit=30)
                 yield from self.hold(rotation, CLOSE, 6)
                 yield from self.go(
                     lambda: self.can() + up(self.hover + 0.05), rotation, OPEN, within=0.02, limit=40
@@ -74,26 +74,24 @@ class CanExpert(ScriptedExpert):
             )
             yield from self.hold(rotation, CLOSE, 8)
             raised = self.eef() + up(self.carry)
-            yield from self.go(lambda r=raised: r, rotation, CLOSE, within=0.03, limit=40)  # type: ignore[misc]
+            yield from self.go(at(raised), rotation, CLOSE, within=0.03, limit=40)
             if self.path == "square":
                 corner = np.array([self.eef()[0], goal[1], raised[2]])
-                yield from self.go(lambda c=corner: c, rotation, CLOSE, within=0.04, limit=60)  # type: ignore[misc]
+                yield from self.go(at(corner), rotation, CLOSE, within=0.04, limit=60)
             over = goal + up(0.04 + self.carry)
-            yield from self.go(
-                lambda o=over: self.eef() + o - self.can(), rotation, CLOSE, within=0.02, limit=70
-            )  # type: ignore[misc]
+            yield from self.go(self.bring(self.can, over), rotation, CLOSE, within=0.02, limit=70)
             low = goal + up(0.04 + self.drop)
             yield from self.go(
-                lambda o=low: self.eef() + o - self.can(),
+                self.bring(self.can, low),
                 rotation,
                 CLOSE,
                 within=0.015,
                 quiet=0.5,
-                limit=45,  # type: ignore[misc]
+                limit=45,
             )
             yield from self.hold(rotation, OPEN, 6)
             away = self.eef() + up(0.18)
-            yield from self.go(lambda a=away: a, rotation, OPEN, within=0.02, limit=35)  # type: ignore[misc]
+            yield from self.go(at(away), rotation, OPEN, within=0.02, limit=35)
             self.side, self.mistake, self.grasp, self.aim = (
                 "straight",
                 False,
@@ -140,9 +138,7 @@ class SquareExpert(ScriptedExpert):
             rotation = yawed(yaw)
             if self.side != "straight":
                 aside = np.array([0.0, 0.08 if self.side == "left" else -0.08, self.hover + 0.03])
-                yield from self.go(
-                    lambda a=aside: self.grip_point() + a, rotation, OPEN, within=0.03, turn_within=1.0
-                )  # type: ignore[misc]
+                yield from self.go(near(self.grip_point, aside), rotation, OPEN, within=0.03, turn_within=1.0)
             yield from self.go(
                 lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.008, turn_within=0.06
             )
@@ -159,7 +155,7 @@ class SquareExpert(ScriptedExpert):
                     lambda: self.grip_point() + up(self.hover), rotation, OPEN, within=0.02, limit=25
                 )
             yield from self.go(
-                lambda: self.grip_point(),
+                self.grip_point,
                 rotation,
                 OPEN,
                 within=0.005,
@@ -171,15 +167,15 @@ class SquareExpert(ScriptedExpert):
             height = peg_top + self.clearance
             start = self.eef()
             yield from self.go(
-                lambda s=start, h=height: np.array([s[0], s[1], h]), rotation, CLOSE, within=0.03, limit=50
-            )  # type: ignore[misc]
+                at(np.array([start[0], start[1], height])), rotation, CLOSE, within=0.03, limit=50
+            )
             if self.path == "near":
                 corner = np.array([self.eef()[0] + 0.1, peg[1] - 0.06, height])
-                yield from self.go(lambda c=corner: c, rotation, CLOSE, within=0.04, limit=50)  # type: ignore[misc]
+                yield from self.go(at(corner), rotation, CLOSE, within=0.04, limit=50)
             yield from self._fit(nut, peg, peg_top, yaw)
             yield from self.hold(self.eef_rotation(), OPEN, 7)
             away, still = self.eef() + up(0.10), self.eef_rotation()
-            yield from self.go(lambda a=away: a, still, OPEN, within=0.02, limit=25)  # type: ignore[misc]
+            yield from self.go(at(away), still, OPEN, within=0.02, limit=25)
             self.side, self.path, self.mistake, self.aim = "straight", "direct", False, self.offset(0.0005)
 
     def _fit(self, nut: str, peg: np.ndarray, peg_top: float, yaw: float) -> Script:
@@ -192,7 +188,7 @@ class SquareExpert(ScriptedExpert):
         square = yawed(yaw + turn)
         over = np.array([*peg[:2], peg_top + self.clearance]) + self.aim
         yield from self.go(
-            lambda: self.eef() + over - self.nut()[0], square, CLOSE, within=0.02, turn_within=0.1, limit=80
+            self.bring(lambda: self.nut()[0], over), square, CLOSE, within=0.02, turn_within=0.1, limit=80
         )
 
         def trimmed() -> np.ndarray:
@@ -209,7 +205,7 @@ class SquareExpert(ScriptedExpert):
                 centred = np.linalg.norm((level - position)[:2]) < 0.004 or position[2] < peg_top - 0.005
                 goal = level if centred else np.array([*level[:2], max(position[2], peg_top + 0.02)])
                 yield from self.go(
-                    lambda g=goal: self.eef() + g - self.nut()[0],  # type: ignore[misc]
+                    self.bring(lambda: self.nut()[0], goal),
                     trimmed(),
                     CLOSE,
                     within=0.0,

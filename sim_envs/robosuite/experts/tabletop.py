@@ -11,6 +11,7 @@ from sim_envs.robosuite.experts.base import (
     OPEN,
     Script,
     ScriptedExpert,
+    at,
     body_yaw,
     nearest_yaw,
     yawed,
@@ -95,7 +96,7 @@ class LiftExpert(CubeExpert):
             for _ in range(25):
                 if not self.held(self.raw.cube):
                     break
-                yield from self.go(lambda top=top: top, rotation, CLOSE, limit=1)  # type: ignore[misc]
+                yield from self.go(at(top), rotation, CLOSE, limit=1)
             self.grasp = self.offset(0.003)
             self.side = "straight"
             self.mistake = False
@@ -123,15 +124,15 @@ class StackExpert(CubeExpert):
             yield from self.approach(a, rotation)
             above = top + self.place + np.array([0.0, 0.0, self.clearance])
             raised = self.eef() + np.array([0.0, 0.0, self.clearance + 0.02])
-            yield from self.go(lambda raised=raised: raised, rotation, CLOSE, within=0.03, limit=25)  # type: ignore[misc]
+            yield from self.go(at(raised), rotation, CLOSE, within=0.03, limit=25)
             if self.path == "around":
                 between = self.position(b) - self.position(a)
                 aside = self.rng.choice([-1, 1]) * 0.08 * np.array([-between[1], between[0], 0.0])
                 aside = aside / max(float(np.linalg.norm(between[:2])), 1e-6)
                 middle = self.eef() + np.array([*between[:2], 0.0]) / 2 + aside
-                yield from self.go(lambda middle=middle: middle, rotation, CLOSE, within=0.03, limit=40)  # type: ignore[misc]
+                yield from self.go(at(middle), rotation, CLOSE, within=0.03, limit=40)
             yield from self.go(
-                lambda above=above: self.eef() + self.position(b) + above - self.position(a),  # type: ignore[misc]
+                self.bring(lambda: self.position(a) - self.position(b), above),
                 rotation,
                 CLOSE,
                 within=0.012,
@@ -139,7 +140,7 @@ class StackExpert(CubeExpert):
             )
             down = top + self.place + np.array([0.0, 0.0, 0.001])
             yield from self.go(
-                lambda down=down: self.eef() + self.position(b) + down - self.position(a),  # type: ignore[misc]
+                self.bring(lambda: self.position(a) - self.position(b), down),
                 rotation,
                 CLOSE,
                 within=0.004,
@@ -149,7 +150,7 @@ class StackExpert(CubeExpert):
             )
             yield from self.hold(rotation, OPEN, 8)
             away = self.eef() + np.array([0.0, 0.0, 0.08])
-            yield from self.go(lambda away=away: away, rotation, OPEN, within=0.02, limit=20)  # type: ignore[misc]
+            yield from self.go(at(away), rotation, OPEN, within=0.02, limit=20)
             self.side, self.mistake, self.grasp, self.place = (
                 "straight",
                 False,
