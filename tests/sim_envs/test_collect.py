@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import sim_envs
 from diffbot.cli.collect import CollectConfig, default_path, run
 from diffbot.cli.collect_worker import Job, WorkerPool
+from diffbot.cli.config import parse
 from diffbot.cli.main import main
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError
@@ -160,3 +163,21 @@ def test_default_paths_tell_collections_apart() -> None:
     )
     with pytest.raises(ConfigError):
         run(CollectConfig(task=TASK, image_size=[3]))
+
+
+@pytest.mark.parametrize(
+    "recipe",
+    sorted((Path(__file__).parents[2] / "datasets" / "recipes").glob("lift*.yaml")),
+    ids=lambda path: path.stem,
+)
+def test_recipes_are_valid_settings_and_match_their_command(recipe: Path) -> None:
+    text = recipe.read_text()
+    settings = yaml.safe_load(text)
+    rendered = [
+        f"{key}=[{','.join(str(v) for v in value)}]" if isinstance(value, list) else f"{key}={value}"
+        for key, value in settings.items()
+    ]
+    config = parse(CollectConfig, rendered)
+    command = shlex.split(text.splitlines()[0].removeprefix("# diffbot collect"))
+    assert parse(CollectConfig, command) == config
+    assert default_path(config) == Path(config.out)

@@ -180,3 +180,25 @@ def test_absolute_actions_reach_their_set_point(controller: str) -> None:
     reached = observation["robot0_eef_pos" if controller == "OSC_POSE" else "robot0_joint_pos"]
     assert np.abs(reached - goal[: len(reached)]).max() < 5e-3
     env.close()
+
+
+def test_passes_gymnasiums_own_checks(recwarn: pytest.WarningsRecorder) -> None:
+    from gymnasium.utils.env_checker import check_env
+
+    env = sim_envs.make("robosuite/lift", render_mode="rgb_array")
+    check_env(env)
+    assert env.render().shape == (256, 256, 3)
+    env.close()
+
+
+def test_vectorised_over_processes_equals_single() -> None:
+    import gymnasium
+
+    vector = gymnasium.vector.AsyncVectorEnv([lambda: sim_envs.make("robosuite/lift")] * 2, context="spawn")
+    together = vector.reset(seed=[3, 4])[0]
+    vector.close()
+    env = sim_envs.make("robosuite/lift")
+    for i, seed in enumerate((3, 4)):
+        alone = env.reset(seed=seed)[0]
+        assert all(np.array_equal(together[key][i], alone[key]) for key in alone)
+    env.close()
