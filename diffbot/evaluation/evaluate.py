@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffbot.control import ControlLoop, Controller, Latency, Limits, PolicyRunner
+from diffbot.control import Controller, ControlLoop, Latency, Limits, PolicyRunner
 from diffbot.data.contract import Contract
 from diffbot.evaluation.rollout import Episode, rollout
 from diffbot.evaluation.statistics import wilson_interval
