@@ -112,6 +112,12 @@ class Windows:
         batch = self.gather(torch.zeros(count, dtype=torch.int64), generator=np.random.default_rng(0))
         return batch.pin_memory() if pin_memory else batch
 
+    def rows_in_memory(self, key: str) -> Tensor:
+        """The padded rows [rows, ...] that windows of `key` are cut from."""
+        if key not in self._arrays:
+            raise DataError(f"'{key}' is not in memory; there are: {', '.join(self._arrays)}")
+        return self._arrays[key].data
+
     # -- sampling -------------------------------------------------------------------------------------------------
 
     def sampler(self, batch_size: int, seed: int, *, rank: int = 0, world: int = 1) -> ShuffledSampler:
