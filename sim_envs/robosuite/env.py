@@ -14,6 +14,7 @@ from sim_envs.rendering import Renderer
 from sim_envs.robosuite import actions, state
 from sim_envs.robosuite.library import robosuite
 from sim_envs.robosuite.observations import OBJECTS, Proprioception
+from sim_envs.robosuite.osc import OperationalSpaceFollower
 from sim_envs.robosuite.success import SUCCESS
 from sim_envs.spec import TaskSpec
 
@@ -84,6 +85,7 @@ class RobosuiteEnv(TaskEnv):
         self.proprioception = Proprioception(self.raw, joints=controller == "JOINT_POSITION")
         self.observation_space, self.action_space = space_of(self.contract())  # type: ignore[assignment]
         self._renderer: Renderer | None = None
+        self._followers: list[OperationalSpaceFollower] = []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -106,7 +108,11 @@ class RobosuiteEnv(TaskEnv):
         model, data = self.raw.sim.model._model, self.raw.sim.data._data
         for i in range(self.substeps):
             mujoco.mj_step1(model, data)
-            self.raw._pre_action(command, i == 0)
+            if i == 0 or not self._followers:
+                self.raw._pre_action(command, i == 0)
+            else:
+                for follower in self._followers:
+                    follower.apply()
             mujoco.mj_step2(model, data)
         state.refresh(self.raw)
         self.steps += 1

@@ -79,18 +79,38 @@ def test_observation_is_a_function_of_the_state(env: Any) -> None:
     assert same(env.set_state(env.get_state()), observation)
 
 
-def test_stepping_equals_robosuites_own(lift: Any) -> None:
-    """The physics of our loop against `robosuite.step` from the same state: bit-equal."""
-    actions = np.random.default_rng(3).uniform(-1, 1, (8, 7))
-    lift.reset(seed=4)
-    state = lift.get_state()
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [
+        ("lift", {}),
+        ("lift", {"action_mode": "absolute"}),
+        ("lift", {"controller": "JOINT_POSITION"}),
+        ("two-arm-lift", {}),
+    ],
+    ids=["delta", "absolute", "joint", "two-arm"],
+)
+def test_stepping_equals_robosuites_own(task: str, options: dict[str, str]) -> None:
+    """The physics of our loop against `robosuite.step` from the same state: equal to the last bit."""
+    env = sim_envs.make(f"robosuite/{task}", **options)
+    env.reset(seed=4)
+    generator = np.random.default_rng(3)
+    if "action_mode" in options:
+        from sim_envs.robosuite.actions import Twist
+
+        actions = [
+            env.encode(Twist(0.04 * generator.standard_normal(3), np.full(3, 0.1), 1.0)) for _ in range(8)
+        ]
+    else:
+        actions = list(generator.uniform(-1, 1, (8, *env.action_space.shape)))
+    state = env.get_state()
     for action in actions:
-        lift.step(action)
-    ours = np.array(lift.raw.sim.data.qpos)
-    lift.set_state(state)
+        env.step(action)
+    ours = np.array(env.raw.sim.data.qpos)
+    env.set_state(state)
     for action in actions:
-        lift.raw.step(action)
-    assert np.array_equal(np.array(lift.raw.sim.data.qpos), ours)
+        env.raw.step(np.asarray(action, np.float64))
+    assert np.array_equal(np.array(env.raw.sim.data.qpos), ours)
+    env.close()
 
 
 def test_same_trajectory_in_another_process(lift: Any) -> None:
