@@ -111,7 +111,8 @@ class Engine:
 
     def _refresh(self) -> None:
         """Drop everything derived from weights that have changed since."""
-        version = sum(p._version for p in self._parameters)
+        # Inference tensors keep no version: nothing outside inference mode can change them.
+        version = sum(0 if p.is_inference() else p._version for p in self._parameters)
         if version != self._version:
             self._version = version
             self._steps.clear()
