@@ -98,8 +98,8 @@ class RobosuiteEnv(TaskEnv):
         if self.raw.hard_reset:
             self._close_renderer()
         state.refresh(self.raw)
-        # The controllers' caches still hold poses from inside robosuite's reset: start as from a restored state.
-        state.restore(self.raw, state.capture(self.raw, 0))
+        if self.controller == "OSC_POSE":
+            self._followers = [OperationalSpaceFollower(self.raw, robot) for robot in self.raw.robots]
         return self._observe(), {"success": self.success(), "seed": self.episode_seed}
 
     def step(self, action: np.ndarray) -> tuple[Observation, float, bool, bool, dict[str, Any]]:
