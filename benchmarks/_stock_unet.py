@@ -116,11 +116,13 @@ def from_ours(net: UNet) -> nn.Module:
                 _copy_block(theirs, ours, *splits[ours.slot])
         for theirs, ours in zip(stock.downsample, net.downsample, strict=True):
             _copy_conv(theirs, ours)
-        for theirs, ours in zip(stock.upsample, net.upsample, strict=True):
+        upsample: list[Any] = list(net.upsample)
+        for theirs, ours in zip(stock.upsample, upsample, strict=True):
             theirs.weight.copy_(ours.weight.permute(2, 0, 1))
             theirs.bias.copy_(ours.bias)
-        _copy_conv_block(stock.head[0], net.head[0])
-        _copy_conv(stock.head[1], net.head[1])
+        head: Any = net.head
+        _copy_conv_block(stock.head[0], head[0])
+        _copy_conv(stock.head[1], head[1])
     return stock.eval().requires_grad_(False)
 
 

@@ -75,8 +75,10 @@ class Controller:
             for name in ("velocity", "acceleration", "jerk")
         }
         self.shaper = Shaper(self.low, self.high, **bounds, first_order=space.relative, dt=self.period)
-        width = np.where(motion, (self.high - self.low) * limits.jump_fraction, np.inf)
-        width = np.where(np.isfinite(width), width, np.inf)
+        fraction = (
+            np.where(space.relative, 1.0, 0.5) if limits.jump_fraction is None else limits.jump_fraction
+        )
+        width = np.where(motion, (self.high - self.low) * fraction, np.inf)
         self._step_jump, self._seam_jump = (
             np.where(motion, width if value is None else per_entry(name, value, space.size), np.inf)
             for name, value in (("step_jump", limits.step_jump), ("seam_jump", limits.seam_jump))

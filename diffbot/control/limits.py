@@ -26,7 +26,8 @@ class Limits:
     velocity, acceleration, jerk: unit/s, unit/s^2, unit/s^3 (relative entries: acceleration in 1/s, jerk in 1/s^2).
     step_jump: largest distance between a wanted command and the last one, per entry; a larger one is a fault.
     seam_jump: the same where one chunk takes over from another.
-    jump_fraction: where the contract has a range, the default of both jumps as a fraction of it.
+    jump_fraction: where the contract has a range, the default of both jumps as a fraction of it; by default half of it for
+        absolute entries. Delta commands may reverse within a step (experts do), so there it is the whole range.
     workspace_low, workspace_high: m, box for the Cartesian position, of the command when it is absolute and Cartesian,
         else of the observation `workspace_key` (the first one that ends in "eef_pos" when empty), beyond which relative
         motion outwards is refused.
@@ -40,7 +41,7 @@ class Limits:
     jerk: Bound = None
     step_jump: Bound = None
     seam_jump: Bound = None
-    jump_fraction: float = 1.0
+    jump_fraction: float | None = None
     workspace_low: tuple[float, ...] | None = None
     workspace_high: tuple[float, ...] | None = None
     workspace_key: str = ""
