@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Bound = float | Sequence[float] | None
+Bound = float | Sequence[float] | np.ndarray | None
 
 
 def state(

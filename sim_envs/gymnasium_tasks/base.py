@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,9 +17,10 @@ from sim_envs.spec import TaskSpec
 FREE_CAMERA = "overview"
 
 
-def build(name: str, **options: Any) -> gymnasium.Env:
+def build(name: str, **options: Any) -> Any:
     """The unwrapped environment `name` of gymnasium or gymnasium-robotics."""
-    import gymnasium_robotics
+    with contextlib.redirect_stderr(io.StringIO()):  # it prints a notice about other tasks
+        import gymnasium_robotics
 
     gymnasium.register_envs(gymnasium_robotics)
     return gymnasium.make(name, **options).unwrapped

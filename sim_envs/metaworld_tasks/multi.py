@@ -57,7 +57,9 @@ class MultiTask(TaskEnv):
         """The environment of the present member task."""
         name = self.members[self.index]
         if name not in self._built:
-            self._built[name] = make(name, **self._options).unwrapped
+            built = make(name, **self._options).unwrapped
+            assert isinstance(built, MetaWorld)
+            self._built[name] = built
         return self._built[name]
 
     def contract(self) -> dict[str, Any]:

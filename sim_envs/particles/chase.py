@@ -41,19 +41,18 @@ class Chase(Particles):
     ):
         agents = 3
         discs = [Disc(f"agent{i}", AGENT.radius, AGENT.force, AGENT.rgba) for i in range(agents)]
-        limit = {"low": -ARENA, "high": ARENA}
         names = agent_names(agents, ("x", "y"))
         observations = {
-            "agent_positions": fields.state(2 * agents, "m", "arena", **limit, names=names),
+            "agent_positions": fields.state(2 * agents, "m", "arena", low=-ARENA, high=ARENA, names=names),
             "agent_velocities": fields.state(2 * agents, "m/s", "arena", names=names),
-            "prey_position": fields.state(2, "m", "arena", **limit, names=("x", "y")),
+            "prey_position": fields.state(2, "m", "arena", low=-ARENA, high=ARENA, names=("x", "y")),
             "prey_velocity": fields.state(2, "m/s", "arena", names=("x", "y")),
             "prey_seen": fields.state(1, "1", "", low=0.0, high=1.0),
-            "obstacles": fields.state(4, "m", "arena", **limit),
+            "obstacles": fields.state(4, "m", "arena", low=-ARENA, high=ARENA),
         }
         if self.food:
-            observations["food"] = fields.state(2 * self.food, "m", "arena", **limit)
-            observations["forests"] = fields.state(2 * self.forests, "m", "arena", **limit)
+            observations["food"] = fields.state(2 * self.food, "m", "arena", low=-ARENA, high=ARENA)
+            observations["forests"] = fields.state(2 * self.forests, "m", "arena", low=-ARENA, high=ARENA)
         local = 4 + 2 * (agents - 1) + 4 + 2
         observations |= {f"agent{i}": fields.state(local, "m, m/s", "arena and agent") for i in range(agents)}
         self.marks = {f"forest{i}": (FOREST, "0.55 0.8 0.55 0.6") for i in range(self.forests)}

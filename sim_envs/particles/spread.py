@@ -37,16 +37,17 @@ class Spread(Particles):
         local = {
             f"agent{i}": fields.state(4 * agents + 2, "m, m/s", "arena and agent") for i in range(agents)
         }
-        limit = {"low": -ARENA, "high": ARENA}
         names = agent_names(agents, ("x", "y"))
         super().__init__(
             task,
             discs,
             agents,
             {
-                "agent_positions": fields.state(2 * agents, "m", "arena", **limit, names=names),
+                "agent_positions": fields.state(
+                    2 * agents, "m", "arena", low=-ARENA, high=ARENA, names=names
+                ),
                 "agent_velocities": fields.state(2 * agents, "m/s", "arena", names=names),
-                "landmarks": fields.state(2 * agents, "m", "arena", **limit),
+                "landmarks": fields.state(2 * agents, "m", "arena", low=-ARENA, high=ARENA),
                 **local,
             },
             {},

@@ -28,11 +28,15 @@ def steps_between(cells: set, start: tuple, goal: tuple) -> int:
     raise AssertionError("no way")
 
 
-@pytest.mark.parametrize(("task", "published"), [("umaze", "U_MAZE"), ("medium", "MEDIUM_MAZE"), ("large", "LARGE_MAZE")])
+@pytest.mark.parametrize(
+    ("task", "published"), [("umaze", "U_MAZE"), ("medium", "MEDIUM_MAZE"), ("large", "LARGE_MAZE")]
+)
 def test_cells_are_those_of_the_published_map(task: str, published: str) -> None:
     env = sim_envs.make(f"pointmaze/{task}").unwrapped
     env.reset(seed=0)
-    free = {(i, j) for i, row in enumerate(getattr(maps, published)) for j, cell in enumerate(row) if cell != 1}
+    free = {
+        (i, j) for i, row in enumerate(getattr(maps, published)) for j, cell in enumerate(row) if cell != 1
+    }
     assert set(env.free_cells) == free
 
 
@@ -56,8 +60,8 @@ def test_goal_gives_reward_and_success_inside_its_radius() -> None:
     env.reset(seed=0)
     centre = env.free_cells[(1, 1)]
     for distance, expected in ((GOAL_RADIUS - 0.01, 1.0), (GOAL_RADIUS + 0.01, 0.0)):
-        observation = env.place(start=centre, goal=centre + [distance, 0.0])
-        np.testing.assert_allclose(observation["goal"], centre + [distance, 0.0], rtol=1e-6)
+        observation = env.place(start=centre, goal=np.add(centre, [distance, 0.0]))
+        np.testing.assert_allclose(observation["goal"], np.add(centre, [distance, 0.0]), rtol=1e-6)
         _, reward, terminated, _, info = env.step(np.zeros(2, np.float32))
         assert (reward, info["success"], terminated) == (expected, bool(expected), False)
     with pytest.raises(sim_envs.SimEnvError, match="wall"):

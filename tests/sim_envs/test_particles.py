@@ -20,11 +20,11 @@ def test_spread_reward_and_success() -> None:
     env = sim_envs.make("particles/spread").unwrapped
     env.reset(seed=0)
     places = np.array([[-0.8, 0.0], [0.8, 0.0], [0.0, 0.8]])
-    put(env, places + [0.05, 0.0], landmark0=places[1], landmark1=places[2], landmark2=places[0])
+    put(env, np.add(places, [0.05, 0.0]), landmark0=places[1], landmark1=places[2], landmark2=places[0])
     _, reward, terminated, _, info = env.step(np.zeros(6, np.float32))
     assert reward == pytest.approx(-0.15, abs=1e-6)
     assert info["success"] and not terminated
-    put(env, places + [0.5, 0.3])
+    put(env, np.add(places, [0.5, 0.3]))
     assert not env.success()
     put(env, [[0.0, 0.0], [0.13, 0.0], [0.0, 0.8]])  # two overlapping discs: one collision
     before = env.nearest().sum()
@@ -59,7 +59,9 @@ def test_touching_the_prey_pays_and_is_remembered() -> None:
 def test_prey_flees_and_is_faster() -> None:
     env = sim_envs.make("particles/tag").unwrapped
     env.reset(seed=0)
-    put(env, [[-0.3, 0.0], [-0.6, 0.3], [-0.6, -0.3], [0.0, 0.0]], obstacle0=[0.9, 0.9], obstacle1=[-0.9, 0.9])
+    put(
+        env, [[-0.3, 0.0], [-0.6, 0.3], [-0.6, -0.3], [0.0, 0.0]], obstacle0=[0.9, 0.9], obstacle1=[-0.9, 0.9]
+    )
     for _ in range(6):
         observation, *_ = env.step(np.array([1, 0, 1, 0, 1, 0], np.float32))
     assert observation["prey_position"][0] > 0.3
@@ -69,7 +71,12 @@ def test_prey_flees_and_is_faster() -> None:
 def test_prey_in_a_forest_is_hidden_unless_an_agent_is_there() -> None:
     env = sim_envs.make("particles/world").unwrapped
     env.reset(seed=0)
-    marks = {"forest0": [0.6, 0.6], "forest1": [-0.7, -0.7], "obstacle0": [0.9, -0.9], "obstacle1": [-0.9, 0.9]}
+    marks = {
+        "forest0": [0.6, 0.6],
+        "forest1": [-0.7, -0.7],
+        "obstacle0": [0.9, -0.9],
+        "obstacle1": [-0.9, 0.9],
+    }
     far = [[0.0, 0.0], [0.0, -0.5], [-0.5, 0.2]]
     seen = put(env, [*far, [0.3, 0.0]], **marks)
     assert seen["prey_seen"] == [1.0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -21,13 +23,15 @@ def inside(pose: np.ndarray, points: np.ndarray) -> np.ndarray:
 
 def test_coverage_closed_forms() -> None:
     assert geometry.coverage(geometry.GOAL_POSE) == pytest.approx(1.0, abs=1e-12)
-    assert geometry.coverage(geometry.GOAL_POSE + [0.3, 0, 0]) == 0.0
+    assert geometry.coverage(np.add(geometry.GOAL_POSE, [0.3, 0, 0])) == 0.0
     upright = np.array([0.256, 0.256, 0.0])
     for shift in (0.005, 0.02):
         # Moved sideways the bar keeps 120 - s of its length and the stem 30 - s of its width; the stem's lost side is
         # nowhere under the bar, and the other way round.
         kept = (0.12 - shift) * 0.03 + (0.03 - shift) * 0.09
-        assert geometry.coverage(upright + [shift, 0, 0], upright) == pytest.approx(kept / 0.0063, abs=1e-9)
+        assert geometry.coverage(np.add(upright, [shift, 0, 0]), upright) == pytest.approx(
+            kept / 0.0063, abs=1e-9
+        )
     # Turned by 180 degrees about the middle of the bar, only the bar stays where it was.
     turned = np.array([0.256, 0.286, np.pi])
     assert geometry.coverage(turned, upright) == pytest.approx(0.0036 / 0.0063, abs=1e-9)
@@ -103,7 +107,7 @@ def test_ways_around_the_block_do_not_touch_it(pose: np.ndarray, seed: int) -> N
         assert length == pytest.approx(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum(), abs=1e-6)
         if geometry.distance_to_block(pose, start) < PUSHER_RADIUS + navigation.CLEARANCE:
             continue
-        for a, b in zip(corners[:-1], corners[1:], strict=True):
+        for a, b in itertools.pairwise(corners):
             points = a + np.linspace(0, 1, 40)[:, None] * (b - a)
             assert min(geometry.distance_to_block(pose, p) for p in points) > PUSHER_RADIUS
 

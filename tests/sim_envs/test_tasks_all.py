@@ -120,7 +120,13 @@ print(total.hexdigest())
 
 
 def test_other_processes_play_the_same_episodes() -> None:
-    chosen = ["pusht/state", "pointmaze/umaze", "locomotion/hopper", "metaworld/push", "dm_control/walker-walk"]
+    chosen = [
+        "pusht/state",
+        "pointmaze/umaze",
+        "locomotion/hopper",
+        "metaworld/push",
+        "dm_control/walker-walk",
+    ]
     chosen += ["particles/tag", "toy/bandit", "fetch/push"]
     command = [sys.executable, "-c", DIGEST, *chosen]
     digests = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}

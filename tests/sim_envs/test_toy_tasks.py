@@ -42,7 +42,9 @@ def test_chequerboard_fills_its_dark_fields_only() -> None:
 
 def test_bandit_pays_most_in_one_mode_that_the_expert_takes() -> None:
     env = sim_envs.make("toy/bandit-25").unwrapped
-    means = np.array([np.mean([play(env, centre, seed) for seed in range(60)]) for centre in env.shape.support])
+    means = np.array(
+        [np.mean([play(env, centre, seed) for seed in range(60)]) for centre in env.shape.support]
+    )
     assert means.argmax() == env.rewards.argmax()
     np.testing.assert_allclose(means, env.rewards, atol=0.3)
     expert = sim_envs.expert("toy/bandit-25", seed=0)
