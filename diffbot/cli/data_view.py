@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.console import Console
 
 from diffbot.cli.verb import Verb
+from diffbot.data.edit import delete, relabel, replace
+from diffbot.data.store import EpisodeStore
 from diffbot.errors import DataError, require
 
 FILTERS = ("all", "success", "failure", "marked")
@@ -42,11 +42,10 @@ class ViewConfig:
 
 
 class Viewer:
-    """The page. Episodes are read from the store as they are shown; edits go through `delete` and the sidecar of marks."""
+    """The page. Episodes are read as they are shown; deleting rewrites the store, marks are its per-episode value "marked"."""
 
-    def __init__(self, server: Any, store: Any, env: Any | None, delete: Callable[[list[int]], Any]) -> None:
-        self.server, self.env, self.delete = server, env, delete
-        self.marked: set[int] = set()
+    def __init__(self, server: Any, store: EpisodeStore, env: Any | None) -> None:
+        self.server, self.env = server, env
         self.scene: Any = None
         self.lock = threading.RLock()
         self.set_store(store)
@@ -72,10 +71,11 @@ class Viewer:
         self.remove.on_click(lambda _: self.delete_episode())
         self.show_episode()
 
-    def set_store(self, store: Any) -> None:
+    def set_store(self, store: EpisodeStore) -> None:
         """Look at this snapshot of the dataset."""
         self.store = store
         names = store.meta_names
+        self.marked = set(np.flatnonzero(store.meta("marked")).tolist()) if "marked" in names else set()
         self.success = store.meta("success").astype(bool) if "success" in names else None
         self.returns = store.meta("return") if "return" in names else None
 
@@ -129,8 +129,12 @@ class Viewer:
 
     def toggle_mark(self) -> None:
         """Mark the episode on show for a second look, or take the mark away."""
-        if self.index is not None:
-            self.marked ^= {self.index}
+        with self.lock:
+            if self.index is None:
+                return
+            marks = np.isin(np.arange(len(self.store)), list(self.marked ^ {self.index}))
+            relabel(EpisodeStore.open(self.store.path, "a"), "marked", marks, "marked by hand in the viewer")
+            self.set_store(EpisodeStore.open(self.store.path))
             self._relabel()
 
     def delete_episode(self) -> None:
@@ -139,9 +143,10 @@ class Viewer:
             if self.index is None or len(self.store) == 1:
                 self.facts.content = "the last episode of a dataset cannot be deleted"
                 return
-            gone = self.index
-            self.set_store(self.delete([gone]))
-            self.marked = {i - (i > gone) for i in self.marked if i != gone}
+            gone = [self.index]
+            store = EpisodeStore.open(self.store.path, "a")
+            replace(store, lambda target: delete(store, target, gone))
+            self.set_store(EpisodeStore.open(self.store.path))
             self.refilter()
 
     def tick(self) -> None:
@@ -209,8 +214,6 @@ class Viewer:
 def run(config: ViewConfig) -> int:
     """Serve the page until Ctrl-C."""
     import sim_envs
-    from diffbot.data.edit import delete_episodes
-    from diffbot.data.store import EpisodeStore
 
     viser = require("viser", "view", "the browser page")
     store = EpisodeStore.open(config.path)
@@ -222,12 +225,8 @@ def run(config: ViewConfig) -> int:
         if env.unwrapped.physics() is None:
             env = None
 
-    def delete(indices: list[int]) -> EpisodeStore:
-        delete_episodes(Path(config.path), indices)
-        return EpisodeStore.open(config.path)
-
     server = viser.ViserServer(host=config.host, port=config.port, verbose=False)
-    viewer = Viewer(server, store, env, delete)
+    viewer = Viewer(server, store, env)
     Console().print(f"open http://{config.host}:{server.get_port()} (Ctrl-C ends)")
     started = time.monotonic()
     try:

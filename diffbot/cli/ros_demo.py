@@ -125,6 +125,7 @@ def figures(config: DemoConfig, episodes: list[Episode], differences: list[str])
         "ros.steps": sum(episode.steps for episode in episodes),
         "ros.held_steps": sum(episode.held for episode in episodes),
         "ros.rate_scale": config.rate_scale,
+        "chunk_latency_ms": [round(1e3 * value, 3) for value in latency],
         "seeds": [episode.seed for episode in episodes],
         "rows": summary(episodes),
         "differences": differences[:100],
