@@ -3,12 +3,17 @@ nodes and their tests run, where the quality of the policy does not matter but e
 
 from __future__ import annotations
 
+import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
+from diffbot_msgs.msg import Command
+from diffbot_ros.probe import Probe
 
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
@@ -23,12 +28,14 @@ LIMITS = {"low": [-1.0, -1.0], "high": [1.0, 1.0], "velocity": [3.0, 3.0], "acce
 LIMITS["jerk"] = [6000.0, 6000.0]
 
 
-def point_contract(rate: float = 20.0) -> Contract:
-    """Two joints that follow absolute set-points, and the goal that they are led to."""
+def point_contract(rate: float = 20.0, image: tuple[int, int] | None = None) -> Contract:
+    """Two joints that follow absolute set-points, the goal that they are led to, and a camera of this size if any."""
+    camera = {"camera_image": Field((*image, 3), dtype="uint8", kind="image")} if image else {}
     return Contract(
         {
             "position": Field((2,), unit="rad", names=JOINTS),
             "goal": Field((2,), unit="rad", names=JOINTS),
+            **camera,
         },
         Action((2,), unit="rad", names=JOINTS, low=(-1.0,), high=(1.0,), meaning="absolute", space="joint"),
         rate=rate,
@@ -81,7 +88,7 @@ def train_bundle(
     transforms = entry.cls.transforms(config, store.contract)
     transforms.fit(store)
     method = entry.cls(config, transforms.transformed_contract(store.contract), 0)
-    keys = tuple(store.contract.observations)
+    keys = store.contract.state_keys
     windows = Windows(
         store, WindowSpec(keys=keys, observation_horizon=config.observation_horizon, horizon=config.horizon)
     )
@@ -93,7 +100,13 @@ def train_bundle(
     )
 
 
-def point_bundle(folder: Path, *, rate: float = 20.0, steps: int = 300, inference_steps: int = 5) -> Path:
+def point_bundle(
+    folder: Path,
+    *,
+    rate: float = 20.0,
+    steps: int = 300,
+    inference_steps: int = 5,
+) -> Path:
     """A trained policy for the point; returns the bundle's folder."""
     store = EpisodeStore.create(folder / "point.zarr", point_contract(rate), {"source": "scripted point"})
     point_episodes(store, 20, 40, np.random.default_rng(0))
@@ -125,3 +138,54 @@ def task_bundle(folder: Path, task: str, *, episodes: int = 3, steps: int = 200,
             writer.append({key: np.stack(value) for key, value in rows.items()}, {"success": info["success"]})
     env.close()
     return train_bundle(folder / "policy", EpisodeStore.open(folder / "task.zarr"), steps=steps)
+
+
+class PointArm:
+    """The point as a robot on the wall clock: publishes at `rate` by absolute deadlines and follows what is commanded.
+
+    edit(step, values, stamp) may change what is published (return it) or lose it (return None): faults are made there.
+    """
+
+    def __init__(self, probe: Probe, rate: float, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self.probe, self.rate = probe, rate
+        self.position, self.goal = rng.uniform(-0.5, 0.5, (2, 2))
+        self.images = {k: probe.contract.observations[k].shape for k in probe.contract.image_keys}
+        self.edit: (
+            Callable[[int, dict[str, np.ndarray], float], tuple[dict[str, np.ndarray], float] | None] | None
+        ) = None
+        self.sent = 0
+        self._target = self.position.copy()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="arm", daemon=True)
+        probe.on_command = self._follow
+
+    def __enter__(self) -> PointArm:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+        self.probe.on_command = None
+
+    def _follow(self, command: Command) -> None:
+        if command.reason != "no_chunk":
+            self._target = np.array(command.values, np.float64)
+
+    def _run(self) -> None:
+        start, step = time.monotonic(), 0
+        while not self._stopping.is_set():
+            if step % 200 == 199:
+                self.goal = -self.goal  # keeps the arm moving
+            self.position = self.position + 0.5 * (self._target - self.position)
+            values = {"position": np.float32(self.position), "goal": np.float32(self.goal)}
+            for key, shape in self.images.items():
+                values[key] = np.full(shape, step % 251, np.uint8)
+            stamp = self.probe.now()
+            changed = self.edit(step, values, stamp) if self.edit is not None else (values, stamp)
+            if changed is not None:
+                self.probe.publish(*changed)
+                self.sent += 1
+            step += 1
+            self._stopping.wait(max(0.0, start + step / self.rate - time.monotonic()))

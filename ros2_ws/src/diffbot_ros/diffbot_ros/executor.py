@@ -10,6 +10,8 @@ follow /clock: one step for each tick of the simulator.
 from __future__ import annotations
 
 import array
+import os
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -44,8 +46,13 @@ PARAMETERS: dict[str, tuple[Any, str]] = {
         0.5,
         "s without a word of the policy node after which the robot holds; 0 waits for ever",
     ),
+    "realtime_priority": (
+        0,
+        "SCHED_FIFO priority of the control thread, 1..99 (needs the right to it); 0: none",
+    ),
     "stop_time": (1.0, "s at most for the smooth stop when the node ends"),
 }
+GIL_SWITCH_S = 0.0005  # the other threads of this process must not hold a control step up for 5 ms
 STATUS = {
     "run": Command.RUN,
     "limited": Command.LIMITED,
@@ -154,6 +161,7 @@ class ExecutorNode(Node):
 
     def _follow_deadlines(self) -> None:
         """Absolute deadlines: a late step does not push the following ones, and steps that cannot be met are counted."""
+        self._prioritise(int(self.settings["realtime_priority"]))
         start = time.monotonic()
         offset = self.now() - start
         tick = 0
@@ -172,6 +180,15 @@ class ExecutorNode(Node):
             self._step(deadline + offset)
             if tick % 100 == 0 and abs(self.now() - time.monotonic() - offset) > self._period:
                 offset = self.now() - time.monotonic()  # the system clock was set
+
+    def _prioritise(self, priority: int) -> None:
+        sys.setswitchinterval(GIL_SWITCH_S)
+        if not priority:
+            return
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(priority))
+        except OSError as error:
+            self.get_logger().warning(f"no real-time priority {priority}: {error.strerror}")
 
     def _tick_of_clock(self, message: Clock) -> None:
         if self.active:
@@ -221,7 +238,10 @@ class ExecutorNode(Node):
 
     def _receive(self, message: ActionChunk) -> None:
         arrived = self.now()
-        if not self.active or message.episode != self._episode:
+        if not self.active:
+            return
+        if message.episode != self._episode:
+            self._controller.counters["other_episode"] += 1
             return
         self._heard = time.monotonic()
         try:

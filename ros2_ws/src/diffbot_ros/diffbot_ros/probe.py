@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from diffbot_msgs.msg import ActionChunk, Command, ExecutorStatus, PolicyStatus, StampedArray
 from diffbot_msgs.srv import ResetEpisode
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -39,15 +40,11 @@ class Probe:
         self.commands: list[tuple[float, Command]] = []
         self.policy: list[tuple[float, PolicyStatus]] = []
         self.executor: list[tuple[float, ExecutorStatus]] = []
+        self.diagnostics: dict[str, DiagnosticStatus] = {}
+        node.create_subscription(DiagnosticArray, "/diagnostics", self._diagnose, qos.EVENT)
         self.on_command: Callable[[Command], None] | None = None
-        self.publishers = {
-            key: node.create_publisher(
-                Image if field.kind == "image" else StampedArray,
-                f"observation/{key}",
-                qos.IMAGE_WRITER if field.kind == "image" else qos.OBSERVATION_WRITER,
-            )
-            for key, field in contract.observations.items()
-        }
+        self.publishers: dict[str, Any] = {}
+        self.make_publishers()
         self.chunk_publisher = node.create_publisher(ActionChunk, "chunk", qos.CHUNK)
         for message, topic, target, profile in (
             (ActionChunk, "chunk", self.chunks, qos.EVENT),
@@ -76,6 +73,17 @@ class Probe:
     def node(self) -> Any:
         """The rclpy node, for further topics."""
         return self._node
+
+    def make_publishers(self) -> None:
+        """Create the publishers of all observations."""
+        self.publishers = {
+            key: self._node.create_publisher(
+                Image if field.kind == "image" else StampedArray,
+                f"observation/{key}",
+                qos.IMAGE_WRITER if field.kind == "image" else qos.OBSERVATION_WRITER,
+            )
+            for key, field in self.contract.observations.items()
+        }
 
     def now(self) -> float:
         """The ROS clock in s."""
@@ -114,13 +122,14 @@ class Probe:
         """Begin an episode in the nodes."""
         for name, wanted in (("policy", policy), ("executor", executor)):
             if wanted:
-                self._call(self._resets[name], ResetEpisode.Request(seed=seed))
+                self.call(self._resets[name], ResetEpisode.Request(seed=seed))
 
     def emergency_stop(self, on: bool) -> None:
         """Engage or release the executor's emergency stop."""
-        self._call(self._stop_client, SetBool.Request(data=on))
+        self.call(self._stop_client, SetBool.Request(data=on))
 
-    def _call(self, client: Any, request: Any, timeout: float = 30.0) -> None:
+    def call(self, client: Any, request: Any, timeout: float = 30.0) -> None:
+        """Call a service whose answer has `success`. Raises DiffbotError."""
         done = threading.Event()
         future = client.call_async(request)
         future.add_done_callback(lambda _: done.set())
@@ -139,6 +148,16 @@ class Probe:
                 self.on_command(message)
 
         return note
+
+    def _diagnose(self, message: DiagnosticArray) -> None:
+        with self._changed:
+            self.diagnostics.update({status.name: status for status in message.status})
+            self._changed.notify_all()
+
+    def diagnostic(self, node: str, key: str) -> str:
+        """The latest value that a node reports in its diagnostics, or ""."""
+        status = self.diagnostics.get(node)
+        return next((v.value for v in status.values if v.key == key), "") if status is not None else ""
 
     def _spin(self) -> None:
         while not self._ending:

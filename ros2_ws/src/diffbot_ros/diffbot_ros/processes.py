@@ -29,6 +29,7 @@ class Processes:
         self.environment = {**environment, PARENT_VARIABLE: str(os.getpid())}
         self.log_dir = log_dir
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._killed = False
 
     def __enter__(self) -> Processes:
         self.log_dir.mkdir(parents=True, exist_ok=True)
@@ -59,6 +60,14 @@ class Processes:
                 start_new_session=True,
             )
 
+    def end(self, title: str, number: int = signal.SIGINT, timeout: float = STOP_S) -> int:
+        """End one node with a signal and wait; returns its exit status. Raises subprocess.TimeoutExpired."""
+        process = self.running.pop(title)
+        process.send_signal(number)
+        code = process.wait(timeout)
+        self._killed = self._killed or code < 0
+        return code
+
     def check(self) -> None:
         """Raise DiffbotError with the end of its output when a node has ended."""
         for title, process in self.running.items():
@@ -76,15 +85,13 @@ class Processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
         deadline = time.monotonic() + timeout
-        killed = False
         for process in self.running.values():
             try:
                 process.wait(max(0.1, deadline - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-                killed = True
-        if killed or any(process.returncode < 0 for process in self.running.values()):
+        if self._killed or any(process.returncode < 0 for process in self.running.values()):
             clean_shared_memory(self.environment)
         self.running.clear()
 
