@@ -201,7 +201,12 @@ class Viewer:
                     uplot.Series(label=n, stroke=c, width=1) for n, c in zip(names, COLORS, strict=False)
                 ]
                 self.charts[key] = self.server.gui.add_uplot(
-                    (stamps, *columns), tuple(series), title=key, aspect=2.2, legend=uplot.Legend(show=True)
+                    (stamps, *columns),
+                    tuple(series),
+                    title=key,
+                    aspect=2.2,
+                    legend=uplot.Legend(show=True),
+                    scales={"x": uplot.Scale(time=False)},
                 )
 
     def _names(self, key: str, count: int) -> list[str]:
@@ -226,6 +231,7 @@ def run(config: ViewConfig) -> int:
             env = None
 
     server = viser.ViserServer(host=config.host, port=config.port, verbose=False)
+    server.initial_camera.position, server.initial_camera.look_at = (1.6, 1.6, 1.9), (0.0, 0.0, 0.8)
     viewer = Viewer(server, store, env)
     Console().print(f"open http://{config.host}:{server.get_port()} (Ctrl-C ends)")
     started = time.monotonic()
