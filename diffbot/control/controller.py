@@ -14,6 +14,7 @@ from diffbot.control.shaper import Shaper
 from diffbot.control.space import ActionSpace
 from diffbot.control.stitch import CommittedPrefix, Selection, Stitcher, stitcher_by_name
 from diffbot.data.contract import Contract
+from diffbot.errors import ConfigError
 
 # A chunk refused for one of these means that the policy is broken, so the robot stops at once; chunks that are merely
 # late or out of order are dropped while the one being executed goes on.
@@ -41,8 +42,11 @@ class Controller:
     """Turns chunks into commands under limits. Knows no policy, no simulator and no ROS; time is whatever `now` says.
 
     limits: None takes the defaults from the contract. stitcher: a Stitcher or the name of one. action_horizon: steps
-    between two inferences. rate: Hz at which `command` is called, the contract's when None. `counters` counts each
-    reason: refused chunks, limited ticks, and holds (once each).
+    between two inferences. rate: Hz at which `command` is called, the contract's when None; above it absolute entries are
+    interpolated linearly between the steps of a chunk. `counters` counts each reason: refused chunks, limited ticks, and
+    holds (once each).
+
+    Raises ConfigError where limits contradict the contract, or delta actions should go out at another rate than theirs.
     """
 
     def __init__(
@@ -61,6 +65,12 @@ class Controller:
         self.action_horizon = action_horizon
         self.period = 1.0 / (rate or contract.rate)
         self.space = space = ActionSpace.from_action(contract.action)
+        faster = self.period < (1.0 - STEP_TOLERANCE) / contract.rate
+        if space.relative.any() and abs(self.period * contract.rate - 1.0) > STEP_TOLERANCE:
+            raise ConfigError(
+                f"delta actions are motions per step: they go out at the contract's {contract.rate:g} Hz, not at {rate:g} Hz"
+            )
+        self._interpolated = faster & ~space.gripper & ~space.relative
         self._box = workspace_of(limits, contract)
         self._position_key = position_key(limits, contract)
         self.low = np.maximum(space.low, per_entry("low", limits.low, space.size, -np.inf))
@@ -164,6 +174,7 @@ class Controller:
         selection = self.stitcher.select(self.buffer, now)
         if selection is None:
             return self._stop("starved" if self._chunk_id >= 0 else "no_chunk", now)
+        selection = self._between(selection, now)
         fault = self._jump(selection)
         if fault:
             return self._stop(fault, now)
@@ -191,6 +202,18 @@ class Controller:
         if selection.chunk.id != self._chunk_id and (distance > self._seam_jump * (1 + 1e-6)).any():
             return "seam_jump"
         return "step_jump" if (distance > self._step_jump * (1 + 1e-6)).any() else ""
+
+    def _between(self, selection: Selection, now: float) -> Selection:
+        """Between two steps of a chunk: the straight line from this step's set-point to the next one's."""
+        if not self._interpolated.any():
+            return selection
+        chunk = selection.chunk
+        following = self.stitcher.select(self.buffer, now + chunk.step)
+        if following is None or following.chunk is not chunk:
+            return selection
+        share = np.clip((now - chunk.start) / chunk.step - selection.index, 0.0, 1.0) * self._interpolated
+        action = selection.action + share.astype(np.float32) * (following.action - selection.action)
+        return Selection(action, chunk, selection.index)
 
     def _follow(self, selection: Selection, now: float) -> Command:
         wanted = np.asarray(selection.action, np.float64)

@@ -165,3 +165,17 @@ def test_impossible_limits_are_refused(contract):
         Controller(make_contract(space="joint"), Limits(workspace_low=(0.0,), workspace_high=(1.0,)))
     with pytest.raises(ConfigError, match="3 numbers, needs 1 or 4"):
         Controller(contract, Limits(acceleration=(1.0, 2.0, 3.0)))
+
+
+def test_a_faster_control_rate_interpolates_absolute_entries_and_not_the_gripper():
+    controller = Controller(make_contract("absolute"), rate=5 * RATE)
+    controller.push(chunk([[0.0, 0, 0, -1], [0.5, 0, 0, 1], [0.25, 0, 0, 1]]), 0.0)
+    actions = np.array([controller.command(k * STEP / 5).action for k in range(12)])
+    knots = np.array([0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.45, 0.4, 0.35, 0.3, 0.25, 0.25])
+    np.testing.assert_allclose(actions[:, 0], knots, atol=1e-5)
+    np.testing.assert_array_equal(actions[:, 3], [-1] * 5 + [1] * 7)
+
+
+def test_delta_actions_keep_their_rate(contract):
+    with pytest.raises(ConfigError, match="20 Hz, not at 100 Hz"):
+        Controller(contract, rate=100.0)

@@ -118,3 +118,25 @@ def test_a_stop_ends_at_rest():
         shaper.stop()
         ticks += 1
         assert ticks < 100
+
+
+@pytest.mark.parametrize(("velocity", "acceleration", "jerk"), [(1.0, 4.0, 80.0), (0.5, 2.0, 10.0)])
+def test_a_stop_takes_hardly_longer_than_the_time_optimal_one(velocity, acceleration, jerk):
+    """Oracle: ruckig's time-optimal stop from the same velocity and acceleration in continuous time."""
+    ruckig = pytest.importorskip("ruckig", reason="extra 'shape'")
+    shaper = build(low=-50, high=50, velocity=velocity, acceleration=acceleration, jerk=jerk, n=1)
+    shaper.reset(np.zeros(1))
+    for _ in range(30):
+        shaper.follow(np.array([40.0]))
+    query = ruckig.InputParameter(1)
+    query.control_interface = ruckig.ControlInterface.Velocity
+    query.current_position, query.current_velocity = [0.0], [float(shaper.v[0])]
+    query.current_acceleration, query.target_velocity = [float(shaper.a[0])], [0.0]
+    query.target_acceleration, query.max_acceleration, query.max_jerk = [0.0], [acceleration], [jerk]
+    trajectory = ruckig.Trajectory(1)
+    ruckig.Ruckig(1).calculate(query, trajectory)
+    ticks = 0
+    while not shaper.at_rest:
+        shaper.stop()
+        ticks += 1
+    assert trajectory.duration / DT - 1 <= ticks <= trajectory.duration / DT + 4
