@@ -49,7 +49,7 @@ DEFAULT_TASKS = (
 class Config:
     """What is measured."""
 
-    tasks: tuple[str, ...] = DEFAULT_TASKS  # ids of `diffbot list tasks`
+    tasks: tuple[str, ...] = ()  # ids of `diffbot list tasks`; none: one or more of each family
     episodes: int = 10  # demonstrations of each expert; 0 leaves the experts out
     steps: int = 100  # control steps in each timed round; 0 leaves the speed out
     rounds: int = 5  # rounds of environment and raw physics, in turn
@@ -61,7 +61,7 @@ def run(config: Config) -> BenchResult:
     """Figures `<task>.steps_per_s`, `.raw_fraction`, `.expert_success`, `.seconds_per_demo` and `.demo_steps`."""
     figures: dict[str, float | int | str | bool] = {}
     rows: list[dict[str, Any]] = []
-    for task in config.tasks:
+    for task in config.tasks or DEFAULT_TASKS:
         measured: dict[str, float] = {}
         if config.steps:
             measured |= speed(task, config)
