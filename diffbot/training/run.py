@@ -12,13 +12,13 @@ from __future__ import annotations
 import dataclasses
 import os
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 import yaml
 
-from diffbot import __version__
 from diffbot.data.transforms import TransformGroup
 from diffbot.errors import BundleError, ConfigError, ContractError, DataError
 from diffbot.methods.bundle import load_tensors, plain, save_bundle, save_tensors
@@ -98,7 +98,7 @@ def write_spec(folder: Path, spec: RunSpec, transforms: TransformGroup) -> None:
     """Write run.yaml last, so that a folder that has it is complete."""
     folder.mkdir(parents=True, exist_ok=True)
     save_tensors(folder / STATISTICS_FILE, transforms.statistics())
-    record = {"format": 1, "version": __version__, **plain(spec)}
+    record = {"format": 1, "version": version("diffbot"), **plain(spec)}
     record["dataset"] = str(spec.dataset.resolve())
     part = folder / f".{RUN_FILE}.part"
     part.write_text(yaml.safe_dump(record, sort_keys=False))
@@ -164,7 +164,7 @@ def _write_bundle(trainer: Trainer, spec: RunSpec) -> None:
         "parameters": parameter_count(trainer.method),
         "loss": trainer.latest.get("loss"),
         "validation_loss": trainer.latest_validation.get("loss"),
-        "versions": {"diffbot": __version__, "torch": torch.__version__},
+        "versions": {"diffbot": version("diffbot"), "torch": torch.__version__},
     }
     save_bundle(
         trainer.folder / "policy",

@@ -1,38 +1,12 @@
-"""Small contracts, batches and policies."""
+"""A small contract."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-import torch
-from torch import Tensor
 
-from diffbot.data.batch import Batch
 from diffbot.data.contract import Action, Contract, Field
-from diffbot.methods.imitation import ImitationPolicy
-from diffbot.methods.registry import build_config, method_by_name
 
 
 @pytest.fixture
 def contract() -> Contract:
     return Contract({"position": Field((2,)), "goal": Field((1,))}, Action((2,)), rate=10.0)
-
-
-def make(name: str, contract: Contract, seed: int = 0, **settings: Any) -> ImitationPolicy:
-    return method_by_name(name).cls(build_config(name, settings), contract, seed=seed)
-
-
-def make_batch(policy: Any, size: int = 6, seed: int = 0) -> Batch:
-    """Random data of the shapes that the policy trains on."""
-    spec = type(policy).window(policy.config, policy.contract)
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator) * 2 - 1
-
-    observations = {
-        key: draw(size, spec.observation_steps, *policy.contract.field(key).shape) for key in policy.keys
-    }
-    mask = torch.ones(size, spec.horizon, dtype=torch.bool)
-    return Batch(observations, draw(size, spec.horizon, 2), mask)

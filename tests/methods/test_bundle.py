@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from conftest import make
+from small_policies import make
 
 from diffbot.data.contract import Contract
 from diffbot.errors import BundleError
@@ -46,9 +46,7 @@ def test_round_trip(bundle: Path, contract: Contract) -> None:
     ours, theirs = transforms.forward(raw), loaded.transforms.forward(raw)
     assert all(torch.equal(ours[key], theirs[key]) for key in raw)
     generator = torch.Generator()
-    assert torch.equal(
-        policy.act(ours, generator=generator), loaded.method.act(theirs, generator=generator)
-    )
+    assert torch.equal(policy.act(ours, generator=generator), loaded.method.act(theirs, generator=generator))
     assert sorted(path.name for path in bundle.parent.iterdir()) == ["policy"], "leftovers beside the bundle"
 
 
@@ -77,7 +75,9 @@ def test_damage_is_named(bundle: Path, file: str, damage: str) -> None:
     else:
         path.write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
     # A changed digit of a hash in the manifest cannot be told from a change of the file that it belongs to.
-    expected = "manifest.json|corrupt|too long|truncated" if (file, damage) == ("manifest.json", "flip") else file
+    expected = (
+        "manifest.json|corrupt|too long|truncated" if (file, damage) == ("manifest.json", "flip") else file
+    )
     with pytest.raises(BundleError, match=expected):
         load_bundle(bundle)
 

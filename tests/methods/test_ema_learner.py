@@ -104,5 +104,7 @@ def test_learner_state_restores_everything() -> None:
 
 
 def test_weights_that_do_not_fit_are_named() -> None:
-    with pytest.raises(ValueError, match=r"lacks 'bias'.*unknown 'scale'.*'weight' of shape \[1\], needed \[2, 3\]"):
+    with pytest.raises(
+        ValueError, match=r"lacks 'bias'.*unknown 'scale'.*'weight' of shape \[1\], needed \[2, 3\]"
+    ):
         load_weights(linear(0), {"weight": torch.zeros(1), "scale": torch.zeros(1)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make, make_batch
+from small_policies import make, make_batch
 
 from diffbot.data.contract import Contract
 from diffbot.errors import ConfigError

@@ -14,7 +14,13 @@ from diffbot.methods.registry import build_config, method_by_name, methods, regi
 
 def test_rows_of_the_table_are_found() -> None:
     found = methods()
-    expected = {"diffusion_policy": "P3", "bc_mlp": "Q17", "bc_gmm": "Q17", "lstm_gmm": "Q17", "bc_transformer": "Q17"}
+    expected = {
+        "diffusion_policy": "P3",
+        "bc_mlp": "Q17",
+        "bc_gmm": "Q17",
+        "lstm_gmm": "Q17",
+        "bc_transformer": "Q17",
+    }
     for name, system in expected.items():
         assert found[name].system == system
         assert found[name].paper and found[name].about

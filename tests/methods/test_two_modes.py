@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import make
+from small_policies import make
 
 from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract

@@ -14,13 +14,21 @@ from diffbot.errors import DataError
 from diffbot.training.checkpoint import list_checkpoints, load_checkpoint, newest_checkpoint, save_checkpoint
 from diffbot.training.pack import pack, unpack
 
-scalars = st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(max_size=5)
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=5)
+)
 tensors = st.integers(0, 4).map(lambda n: torch.arange(n, dtype=torch.float32))
 trees = st.recursive(
     scalars | tensors,
-    lambda inner: st.lists(inner, max_size=3)
-    | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
-    | st.tuples(inner, inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=4) | st.integers(0, 9), inner, max_size=3)
+        | st.tuples(inner, inner)
+    ),
     max_leaves=12,
 )
 

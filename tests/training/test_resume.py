@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import make_dataset
+from point_dataset import make_dataset
 from safetensors.torch import load_file
 
 from diffbot.errors import DataError
@@ -47,7 +47,12 @@ def command(folder: Path, out: Path) -> list[str]:
     settings = [f"training.{key}={value}" for key, value in SETTINGS.items()]
     return [
         *(sys.executable, "-m", "diffbot.cli.main", "train", "method=diffusion_policy", "seed=3"),
-        *(f"dataset={folder / 'point.zarr'}", f"out={out}", f"training.steps={STEPS}", "training.tensorboard=false"),
+        *(
+            f"dataset={folder / 'point.zarr'}",
+            f"out={out}",
+            f"training.steps={STEPS}",
+            "training.tensorboard=false",
+        ),
         *("method.network_options={width:64}", "method.horizon=8", "method.action_horizon=4", *settings),
     ]
 

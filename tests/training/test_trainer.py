@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import make_dataset
+from point_dataset import make_dataset
 
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, ContractError, DataError
@@ -21,7 +21,9 @@ from diffbot.training.run import RunSpec, resume, start
 from diffbot.training.trainer import NonFiniteLossError
 
 
-def spec(dataset: Path, method: str = "bc_mlp", options: dict[str, object] | None = None, **training: object) -> RunSpec:
+def spec(
+    dataset: Path, method: str = "bc_mlp", options: dict[str, object] | None = None, **training: object
+) -> RunSpec:
     settings = {"steps": 40, "batch_size": 32, "log_every": 10, "checkpoint_every": 20, "tensorboard": False}
     settings |= training
     values = {"width": 128, "horizon": 4, "action_horizon": 2} if options is None else options
@@ -68,8 +70,12 @@ def test_a_run_is_not_overwritten(dataset: Path, tmp_path: Path) -> None:
 def test_non_finite_loss_stops_and_names_the_batch(dataset: Path, tmp_path: Path) -> None:
     good = start(spec(dataset, steps=20), tmp_path / "run")
     kept = (good.bundle / "policy.safetensors").read_bytes()
-    bad = spec(dataset, options={"width": 32, "optimizer": {"learning_rate": 1e30, "gradient_clip": 0.0}}, steps=20)
-    with pytest.raises(NonFiniteLossError, match=r"(step \d+, on the batch of windows \[|weights).*last good checkpoint"):
+    bad = spec(
+        dataset, options={"width": 32, "optimizer": {"learning_rate": 1e30, "gradient_clip": 0.0}}, steps=20
+    )
+    with pytest.raises(
+        NonFiniteLossError, match=r"(step \d+, on the batch of windows \[|weights).*last good checkpoint"
+    ):
         start(bad, tmp_path / "bad")
     assert not list((tmp_path / "bad").glob("policy"))
     assert (good.bundle / "policy.safetensors").read_bytes() == kept
@@ -108,13 +114,23 @@ def test_rewards_are_asked_for_before_training(dataset: Path) -> None:
 
 
 def test_unet_length_is_refused_with_the_fix(dataset: Path, tmp_path: Path) -> None:
-    options: dict[str, object] = {"network": "unet", "horizon": 10, "network_options": {"down_dims": [16, 32, 64]}}
+    options: dict[str, object] = {
+        "network": "unet",
+        "horizon": 10,
+        "network_options": {"down_dims": [16, 32, 64]},
+    }
     with pytest.raises(ConfigError, match=r"10"):
         start(spec(dataset, "diffusion_policy", options), tmp_path / "run")
 
 
 def test_settings_are_checked() -> None:
-    for bad in ({"steps": 0}, {"validation": 1.0}, {"precision": "bf16"}, {"steps": 5, "minutes": 1.0}, {"devices": "x"}):
+    for bad in (
+        {"steps": 0},
+        {"validation": 1.0},
+        {"precision": "bf16"},
+        {"steps": 5, "minutes": 1.0},
+        {"devices": "x"},
+    ):
         with pytest.raises(ConfigError):
             TrainingConfig(**bad)  # type: ignore[arg-type]
 
