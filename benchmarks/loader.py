@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import tempfile
 import time
@@ -15,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from diffbot.data.contract import Action, Contract, Field
+from diffbot.data.loader import Loader
 from diffbot.data.store import EpisodeStore
 from diffbot.data.window_spec import WindowSpec
 from diffbot.data.windows import Windows
@@ -30,9 +32,10 @@ class Config:
     state_episodes: int = 400
     image_episodes: int = 20
     steps: int = 150  # of each episode
-    repeats: int = 5  # interleaved rounds of every contender
-    seconds: float = 1.0  # of each contender in each round
+    repeats: int = 9  # interleaved rounds of every contender
+    seconds: float = 0.4  # of each contender in each round
     windows_for_memory: int = 1_000_000
+    threads: int = 0  # of torch, for every contender; 0: one for each processor
     seed: int = 0
 
 
@@ -87,7 +90,7 @@ def run(config: Config) -> BenchResult:
         Case("image", images, spec, 64, config.image_episodes),
     ]
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
     figures: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     try:
@@ -109,7 +112,7 @@ def run(config: Config) -> BenchResult:
     finally:
         torch.set_num_threads(threads)
     notes = (
-        "One thread. memcpy: the same bytes as a batch, each of its tensors copied as one block from a random place of "
+        f"{torch.get_num_threads()} threads. memcpy: the same bytes as a batch, each of its tensors copied as one block from a random place of "
         "the same arrays to the same kind of buffer. windows/s are medians over interleaved rounds."
     )
     return BenchResult(figures, rows, [config.seed], notes)
@@ -135,20 +138,28 @@ def _measure(case: Case, store: EpisodeStore, config: Config) -> list[dict[str, 
     windows, dataset = Windows(store, case.spec), ItemDataset(store, case.spec)
     assert len(windows) == len(dataset)
     sampler, memory = windows.sampler(case.batch_size, config.seed), windows.empty(case.batch_size)
+    ours = Loader(windows, windows.sampler(case.batch_size, config.seed))
     loaders = {f"DataLoader, {n} workers": _endless(dataset, case.batch_size, n, config.seed) for n in (0, 2)}
     _require_equal(windows, dataset)
     contenders: dict[str, Callable[[], Any]] = {
-        "diffbot": lambda: windows.gather(next(sampler), out=memory),
-        "diffbot, new memory": lambda: windows.gather(next(sampler)),
+        "diffbot": lambda: next(ours),
+        "diffbot, one batch at a time": lambda: windows.gather(next(sampler), out=memory),
         "memcpy": _memcpy(windows, memory, config.seed),
         **{name: (lambda it=loader: next(it)) for name, loader in loaders.items()},
     }
+    streamed = None
+    if case.contract.image_keys:
+        on_disk = Windows(store, case.spec, stream=case.contract.image_keys)
+        streamed = Loader(on_disk, on_disk.sampler(case.batch_size, config.seed))
+        contenders["diffbot, streamed from disk"] = lambda: next(streamed)
     speeds: dict[str, list[float]] = {name: [] for name in contenders}
     for _ in range(config.repeats + 1):
         for name, draw in contenders.items():
             speeds[name].append(case.batch_size / _seconds_each(draw, config.seconds))
     for loader in loaders.values():
         loader.close()
+    if streamed is not None:
+        streamed.close()
     return [
         {
             "case": case.name,
@@ -220,15 +231,15 @@ def _seconds_each(draw: Callable[[], Any], seconds: float) -> float:
 
 
 def _memory_growth(store: EpisodeStore, case: Case, config: Config) -> float:
-    """MB by which the process grows while a million windows are drawn, new memory for each batch."""
+    """MB by which the process grows while a million windows are drawn."""
     windows = Windows(store, case.spec)
-    sampler = windows.sampler(case.batch_size, config.seed)
+    loader = Loader(windows, windows.sampler(case.batch_size, config.seed))
     batches = config.windows_for_memory // case.batch_size
     for _ in range(200):
-        windows.gather(next(sampler))
+        next(loader)
     before = _rss_mb()
     for _ in range(batches):
-        windows.gather(next(sampler))
+        next(loader)
     return _rss_mb() - before
 
 

@@ -19,6 +19,7 @@ from diffbot.data.batch import Batch
 from diffbot.data.memory import PaddedArray, WindowView
 from diffbot.data.samplers import PrioritizedSampler, ShuffledSampler, WeightedSampler
 from diffbot.data.store import EpisodeStore
+from diffbot.data.stream import StreamedArray, decoder_pool, fits_in_memory
 from diffbot.data.window_spec import WindowSpec, WindowTable
 from diffbot.errors import DataError
 
@@ -26,11 +27,20 @@ log = logging.getLogger(__name__)
 
 
 class Windows:
-    """All windows of a store, or of some of its episodes (`episodes`: their numbers)."""
+    """All windows of a store, or of some of its episodes (`episodes`: their numbers).
+
+    stream: observation keys that stay on disk and are decoded as needed; None: the images, if they are more than half
+    of the free memory. Everything else is loaded.
+    """
 
     def __init__(
-        self, store: EpisodeStore, spec: WindowSpec, *, episodes: Sequence[int] | np.ndarray | None = None
-    ):
+        self,
+        store: EpisodeStore,
+        spec: WindowSpec,
+        *,
+        episodes: Sequence[int] | np.ndarray | None = None,
+        stream: Sequence[str] | None = None,
+    ) -> None:
         self.store, self.spec = store, spec
         self.keys = spec.keys if spec.keys is not None else tuple(store.contract.observations)
         chosen = np.arange(len(store)) if episodes is None else np.asarray(episodes, np.int64)
@@ -41,6 +51,7 @@ class Windows:
             raise DataError("the same episode is listed twice")
         self._starts, self._ends = store.episode_starts, store.episode_ends
         self._check_keys()
+        self._choose_streams(stream)
         terminated = self._terminated() if spec.next_observations or spec.terminals else None
         self.table = WindowTable.build(
             spec, self._starts, self._ends, self.episodes, terminated if spec.next_observations else None
@@ -62,17 +73,19 @@ class Windows:
 
     def gather(
         self,
-        indices: np.ndarray | Tensor,
+        indices: np.ndarray | Sequence[int] | Tensor,
         *,
         generator: np.random.Generator | None = None,
         out: Batch | None = None,
+        goal_draws: np.ndarray | None = None,
     ) -> Batch:
         """The windows with these numbers, [B] integers in 0..len-1.
 
         generator: draws the hindsight goals; needed for goal="future" only. out: a batch from `empty` with the same
-        B whose memory is written and returned. Raises DataError for a number out of range.
+        B whose memory is written and returned (streamed keys and optional members get new memory). goal_draws: [B]
+        numbers in [0, 1) in place of the generator. Raises DataError for a number out of range.
         """
-        index = torch.as_tensor(indices, dtype=torch.int64)
+        index = _as_index(indices)
         spec = self.spec
         try:
             table = torch.index_select(self._table, 0, index)
@@ -94,15 +107,21 @@ class Windows:
         if spec.next_observations:
             more["next_observations"] = {k: v.take(table[:, c]) for k, (v, c) in self._next.items()}
         if self._needs_steps:
-            step, episode = (
-                torch.index_select(self._step, 0, index),
-                torch.index_select(self._episode, 0, index),
-            )
+            step = torch.index_select(self._step, 0, index)
+            episode = torch.index_select(self._episode, 0, index)
+            back, length, stride = spec.back, spec.observation_steps, spec.stride
+            for key, array in self._streams.items():
+                observations[key] = array.windows(step, episode, -back, length, stride)
+                if spec.next_observations:
+                    shift = spec.horizon * stride - back
+                    more["next_observations"][key] = array.windows(
+                        step, episode, shift, spec.observation_horizon, stride
+                    )
             if spec.returns:
                 more["returns"] = torch.index_select(self._returns, 0, step)
             if spec.goal != "none":
-                goal = self._goal_steps(step, episode, generator)
-                more["goals"] = {k: self._arrays[k].rows(goal, episode) for k in self.goal_keys}
+                goal = self._goal_steps(step, episode, generator, goal_draws)
+                more["goals"] = {k: self._goal(k, goal, episode) for k in self.goal_keys}
             if spec.task is not None:
                 more["task"] = self._task[episode]
         return Batch(observations, actions, mask, index=index, **more)
@@ -156,6 +175,16 @@ class Windows:
             if wanted:
                 store.array(key)
 
+    def _choose_streams(self, stream: Sequence[str] | None) -> None:
+        if stream is None:
+            images = [k for k in self.keys if k in self.store.contract.image_keys]
+            stream = () if fits_in_memory(self.store, images) else images
+        for key in stream:
+            if key not in self.keys:
+                raise DataError(f"cannot stream '{key}': the observation keys are {', '.join(self.keys)}")
+        self.streamed = tuple(stream)
+        self._pool = decoder_pool() if self.streamed else None
+
     def _terminated(self) -> np.ndarray:
         terminated = self.store.read("terminated", 0, self.store.steps).reshape(self.store.steps).astype(bool)
         early = np.flatnonzero(terminated)
@@ -172,7 +201,9 @@ class Windows:
         if spec.next_observations:
             ahead = max(ahead, spec.horizon * spec.stride)
         self._arrays: dict[str, PaddedArray] = {}
-        for key in self.keys:
+        self._streams = {k: StreamedArray(self.store, k, self._pool) for k in self.streamed if self._pool}
+        self._resident = tuple(k for k in self.keys if k not in self._streams)
+        for key in self._resident:
             self._arrays[key] = PaddedArray.load(self.store, key, self.episodes, spec.back, ahead)
         self._arrays["action"] = PaddedArray.load(
             self.store, "action", self.episodes, 0, spec.ahead, zero_end=spec.pad_action == "zero"
@@ -193,6 +224,7 @@ class Windows:
         self._last = torch.from_numpy(self._ends - 1)
         self._range = torch.arange(spec.horizon)
         self._needs_steps = spec.returns or spec.goal != "none" or spec.task is not None
+        self._needs_steps = self._needs_steps or bool(self._streams)
         self._index_views()
 
     def _index_views(self) -> None:
@@ -211,9 +243,9 @@ class Windows:
             return array.window_view(shift, length, spec.stride), columns[array.before, array.after]
 
         self._views = {k: plan(k, 0, spec.horizon) for k in self._arrays if k not in self.keys}
-        self._observations = {k: plan(k, -spec.back, spec.observation_steps) for k in self.keys}
+        self._observations = {k: plan(k, -spec.back, spec.observation_steps) for k in self._resident}
         if spec.next_observations:
-            self._next = {k: plan(k, spec.horizon * spec.stride - spec.back, to) for k in self.keys}
+            self._next = {k: plan(k, spec.horizon * spec.stride - spec.back, to) for k in self._resident}
 
     def _padded(self, values: np.ndarray) -> PaddedArray:
         return PaddedArray.build(
@@ -230,12 +262,28 @@ class Windows:
             ]
         return out
 
-    def _goal_steps(self, step: Tensor, episode: Tensor, generator: np.random.Generator | None) -> Tensor:
+    def _goal(self, key: str, goal: Tensor, episode: Tensor) -> Tensor:
+        if key in self._streams:
+            return self._streams[key].windows(goal, episode, 0, 1, 1)[:, 0]
+        return self._arrays[key].rows(goal, episode)
+
+    def _goal_steps(
+        self, step: Tensor, episode: Tensor, generator: np.random.Generator | None, draws: np.ndarray | None
+    ) -> Tensor:
         last = self._last[episode]
         if self.spec.goal == "final":
             return last
-        if generator is None:
-            raise DataError("goal='future' draws goals at random: pass gather(..., generator=)")
+        if draws is None:
+            if generator is None:
+                raise DataError("goal='future' draws goals at random: pass gather(..., generator=)")
+            draws = generator.random(len(step))
         ahead = (last - step).numpy()
-        drawn = generator.integers(np.minimum(1, ahead), ahead, endpoint=True)
-        return step + torch.from_numpy(drawn)
+        nearest = np.minimum(1, ahead)  # the last step has only itself
+        return step + torch.from_numpy(nearest + (draws * (ahead - nearest + 1)).astype(np.int64))
+
+
+def _as_index(indices: np.ndarray | Sequence[int] | Tensor) -> Tensor:
+    """int64 [B]; arrays of int64 share their memory."""
+    if isinstance(indices, np.ndarray) and indices.dtype == np.int64:
+        return torch.from_numpy(indices)
+    return torch.as_tensor(indices, dtype=torch.int64)
