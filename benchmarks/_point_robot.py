@@ -179,7 +179,10 @@ class PointArm:
             if step % 200 == 199:
                 self.goal = -self.goal  # keeps the arm moving
             self.position = self.position + 0.5 * (self._target - self.position)
-            values = {"position": np.float32(self.position), "goal": np.float32(self.goal)}
+            values: dict[str, np.ndarray] = {
+                "position": self.position.astype(np.float32),
+                "goal": self.goal.astype(np.float32),
+            }
             for key, shape in self.images.items():
                 values[key] = np.full(shape, step % 251, np.uint8)
             stamp = self.probe.now()

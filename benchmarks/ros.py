@@ -53,7 +53,7 @@ def run(config: Config) -> BenchResult:
         os.environ.update({k: v for k, v in environment.items() if k.startswith(("ROS_", "FASTRTPS_"))})
         control = _control(config, folder / "control", environment)
         images = _images(config, folder / "images", environment)
-    figures = {**control, **images}
+    figures: dict[str, float | int | str | bool] = {**control, **images}
     return BenchResult(figures, seeds=[0], notes=(__doc__ or "").split("\n\n", 1)[1].strip())
 
 

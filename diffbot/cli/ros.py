@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from diffbot.cli.verb import Verb
+from diffbot.data.contract import Contract
 from diffbot.errors import ConfigError, MissingExtraError, require
 
 SET_UP = (
@@ -51,7 +52,9 @@ class UpConfig:
     rate_scale: float = 1.0  # of the simulator
     stitching: str = "switch"  # how a new chunk takes over
     backend: str = "auto"  # inference engine
-    device: str = "keyboard"  # teleoperation: keyboard, joystick, leader
+    device: str = (
+        "joystick"  # teleoperation: joystick, leader; keyboard: python -m diffbot_ros.teleop in a terminal
+    )
     out: str = "runs/ros"  # logs and recordings
     domain: int = -1  # ROS domain; -1: as the environment says
 
@@ -96,6 +99,7 @@ def run_up(config: UpConfig) -> int:
         stitching=config.stitching,
         backend=config.backend,
         device=config.device,
+        contract=_task_contract(config.task, out) if config.task and not config.policy else "",
         autorun=config.seed,
         out=str(out / "recording"),
     )
@@ -113,6 +117,23 @@ def run_up(config: UpConfig) -> int:
         except KeyboardInterrupt:
             console.print("ending")
     return 0
+
+
+def _task_contract(task: str, out: Path) -> str:
+    """Write the contract of a simulated task to <out>/contract.yaml."""
+    import yaml
+
+    import sim_envs
+
+    env: Any = sim_envs.make(task)
+    try:
+        contract = env.unwrapped.contract()
+    finally:
+        env.close()
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "contract.yaml"
+    path.write_text(yaml.safe_dump(Contract.from_dict(contract).to_dict()))
+    return str(path)
 
 
 class raising_on_term:  # noqa: N801

@@ -90,7 +90,7 @@ def test_a_topic_that_carries_another_type_is_refused() -> None:
     bound = load_bindings(CONTRACT)
     check_publishers(bound, {"observation/joint_pos": []})
     with pytest.raises(
-        ContractError, match="'joint_pos' is bound to observation/joint_pos as .* carries std_msgs"
+        ContractError, match=r"'joint_pos' is bound to observation/joint_pos as .* carries std_msgs"
     ):
         check_publishers(bound, {"observation/joint_pos": ["std_msgs/msg/Float64MultiArray"]})
 

@@ -56,7 +56,8 @@ class GraphSettings:
     rate: float = 0.0
     autorun: int = -1
     traces: str = ""
-    device: str = "keyboard"
+    device: str = "joystick"
+    contract: str = ""
     out: str = "runs/recording"
     namespaces: tuple[str, ...] = ("robot1", "robot2")
 
@@ -95,15 +96,23 @@ def remote(settings: GraphSettings) -> list[NodeSpec]:
 
 
 def teleoperation(settings: GraphSettings) -> list[NodeSpec]:
-    """An operator's device in place of the policy's executor, on a simulated task, recorded."""
+    """An operator's device on a simulated task, recorded. With a policy: shared control."""
     task = _needed("task", settings.task)
-    return [
+    contract = settings.contract or _needed("policy", settings.policy)
+    clock = {"use_sim_time": True}
+    nodes = [
         NodeSpec(
             "simulator", {"task": task, "rate_scale": float(settings.rate_scale), "autorun": settings.seed}
         ),
-        NodeSpec("teleop", {"task": task, "device": settings.device, "use_sim_time": True}),
-        NodeSpec("recorder", {"task": task, "out": settings.out, "use_sim_time": True}),
+        NodeSpec("recorder", {"contract": contract, "out": settings.out, **clock}),
     ]
+    operator = {"contract": contract, "device": settings.device, "share": bool(settings.policy), **clock}
+    nodes.append(NodeSpec("teleop", operator))
+    if settings.policy:
+        aside = {"command": "policy_command"}
+        nodes.append(NodeSpec("executor", {**_executor(settings), **clock}, remappings=aside))
+        nodes.append(NodeSpec("policy", {**_policy(settings), **clock}))
+    return nodes
 
 
 def recording(settings: GraphSettings) -> list[NodeSpec]:

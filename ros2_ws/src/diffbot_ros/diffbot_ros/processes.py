@@ -16,6 +16,7 @@ from diffbot_ros.node import PARENT_VARIABLE
 
 STOP_S = 15.0
 TAIL = 2000
+DDS_PORT, DDS_DOMAIN_GAIN = 7400, 250  # DDSI-RTPS 2.2, section 9.6.1.1
 
 
 class Processes:
@@ -103,3 +104,9 @@ def clean_shared_memory(environment: dict[str, str]) -> None:
         subprocess.run(
             [sys.executable, str(tool), "shm", "clean"], env=environment, capture_output=True, timeout=30
         )
+    if environment.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST":
+        # The tool leaves the ports of killed processes. This domain was ours alone, and nobody is left in it.
+        first = DDS_PORT + DDS_DOMAIN_GAIN * int(environment.get("ROS_DOMAIN_ID", "0"))
+        for port in range(first, first + DDS_DOMAIN_GAIN):
+            for path in Path("/dev/shm").glob(f"*fastrtps_port{port}*"):
+                path.unlink(missing_ok=True)
