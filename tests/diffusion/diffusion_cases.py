@@ -27,7 +27,11 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
 def moments_match(samples: Tensor, target: GaussianMixture, bound: float = 5.0) -> None:
     """Means and second moments within `bound` standard errors of those of exact samples; the likelihood too."""
     exact = target.draw(200_000, seeded(11))
-    for function in (lambda x: x, lambda x: x[:, :, None] * x[:, None, :], lambda x: target.log_prob(x)[:, None]):
+    for function in (
+        lambda x: x,
+        lambda x: x[:, :, None] * x[:, None, :],
+        lambda x: target.log_prob(x)[:, None],
+    ):
         mine, theirs = function(samples).flatten(1), function(exact).flatten(1)
         error = (theirs.var(0) * (1 / len(mine) + 1 / len(theirs))).sqrt()
         worst = ((mine.mean(0) - theirs.mean(0)).abs() / error).max()

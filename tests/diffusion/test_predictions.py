@@ -49,7 +49,9 @@ def test_target_gives_back_sample_and_noise(schedule: Schedule, name: str, t: fl
         torch.testing.assert_close(prediction.to_sample(output, x, time, schedule), x0, **exact)
         torch.testing.assert_close(prediction.to_noise(output, x, time, schedule), noise, **exact)
         size = float(output.abs().max()) + 1.0
-        torch.testing.assert_close(prediction.from_sample(x0, x, time, schedule) / size, output / size, **exact)
+        torch.testing.assert_close(
+            prediction.from_sample(x0, x, time, schedule) / size, output / size, **exact
+        )
 
 
 @by_schedule
@@ -58,7 +60,9 @@ def test_conversion_round_trips(schedule: Schedule, source: str, target: str) ->
     first, second = prediction_by_name(source), prediction_by_name(target)
     x, output, t = normal(4, 3), normal(4, 3, seed=2), torch.tensor([0.2, 0.4, 0.6, 0.9], dtype=torch.float64)
     there = convert_output(output, x, t, schedule, first, second)
-    torch.testing.assert_close(convert_output(there, x, t, schedule, second, first), output, rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(
+        convert_output(there, x, t, schedule, second, first), output, rtol=1e-7, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("schedule", [VPLinear(), VPCosine(), EDM()], ids=lambda s: s.name)
@@ -74,9 +78,9 @@ def test_velocity_is_the_slope_of_the_path() -> None:
     x0, noise, t, step = normal(5, 2), normal(5, 2, seed=2), 0.37, 1e-6
     for schedule in (VPLinear(), RectifiedFlow(), EDM()):
         x = add_noise(x0, noise, t, schedule)
-        slope = (
-            add_noise(x0, noise, t + step, schedule) - add_noise(x0, noise, t - step, schedule)
-        ) / (2 * step)
+        slope = (add_noise(x0, noise, t + step, schedule) - add_noise(x0, noise, t - step, schedule)) / (
+            2 * step
+        )
         torch.testing.assert_close(velocity_of(x0, x, t, schedule), slope, rtol=1e-6, atol=1e-7)
         torch.testing.assert_close(noise_of(x0, x, t, schedule), noise)
 
@@ -105,7 +109,9 @@ def test_denoiser_gives_the_network_its_time_and_condition() -> None:
     denoise = Denoiser(network, VPLinear(), prediction_by_name("sample"), condition="grasp")
     x = normal(3, 4, 2).float()
     denoise(x, 0.25)
-    assert seen["t"].tolist() == [0.25] * 3 and seen["t"].dtype == torch.float32 and seen["condition"] == "grasp"
+    assert (
+        seen["t"].tolist() == [0.25] * 3 and seen["t"].dtype == torch.float32 and seen["condition"] == "grasp"
+    )
     denoise.given("place")(x, torch.tensor([0.1, 0.2, 0.3]))
     assert seen["condition"] == "place" and seen["t"].shape == (3,)
 
@@ -130,7 +136,9 @@ def test_converted_denoiser_is_that_of_the_other_schedule() -> None:
 
 def test_what_is_undefined_is_refused() -> None:
     x = normal(2, 3)
-    with pytest.raises(DiffusionError, match=r"'noise' does not determine the sample at t=1.0 of schedule 'rectified_flow'"):
+    with pytest.raises(
+        DiffusionError, match=r"'noise' does not determine the sample at t=1.0 of schedule 'rectified_flow'"
+    ):
         prediction_by_name("noise").to_sample(x, x, 1.0, RectifiedFlow())
     with pytest.raises(DiffusionError, match="undefined at sigma = 0"):
         prediction_by_name("score").to_sample(x, x, 0.0, VPLinear())

@@ -50,7 +50,10 @@ def test_churned_edm_samples_have_the_known_density() -> None:
     x = prior_noise(schedule, (2000, 2), generator, dtype=torch.float64)
     times = spacing("karras")(schedule, 80)
     churn = Churn(20.0, 0.01, 50.0)
-    moments_match(solver_by_name("edm_heun")(known.denoiser(schedule), x, times, generator=generator, churn=churn), known)
+    moments_match(
+        solver_by_name("edm_heun")(known.denoiser(schedule), x, times, generator=generator, churn=churn),
+        known,
+    )
 
 
 def exact_consistency(schedule: Schedule) -> DenoiseFunction:
