@@ -98,7 +98,8 @@ class Engine:
             self._part = None
         else:
             network: Any = self.network
-            self._part = network.precompute(t.reshape(-1)[:1].float(), condition).condition_part
+            # No times: their half is kept apart, for all chunks.
+            self._part = network.precompute(t.reshape(-1)[:0].float(), condition).condition_part
         return self._part
 
     def _time_part(self, time: float, t: Tensor) -> Tensor:
