@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from types import ModuleType
 
 
+# A longer list of choices is cut to the nearest ones; the command that lists them all follows it.
+LONG_LIST, SHOWN = 30, 8
+
+
 class DiffbotError(Exception):
     """Base of every error caused by the user's input. The command line prints it and exits with 2."""
 
@@ -53,7 +57,11 @@ def unknown(kind: str, name: str, choices: Iterable[str], command: str = "") -> 
     match = nearest(name, names)
     if match:
         message += f" Did you mean '{match}'?"
-    message += f" Valid: {', '.join(names) if names else '(none)'}."
+    if len(names) > LONG_LIST:
+        shown = difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.0)
+        message += f" Valid, among {len(names)}: {', '.join(sorted(shown))}, ..."
+    else:
+        message += f" Valid: {', '.join(names) if names else '(none)'}."
     if command:
         message += f" See: {command}"
     return ConfigError(message)

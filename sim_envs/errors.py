@@ -8,6 +8,10 @@ from collections.abc import Iterable
 from types import ModuleType
 
 
+# A longer list of choices is cut to the nearest ones.
+LONG_LIST, SHOWN = 30, 8
+
+
 class SimEnvError(Exception):
     """A simulator, task or option was asked for that cannot be had; the message says what is valid and what helps."""
 
@@ -22,7 +26,11 @@ def unknown(kind: str, name: str, choices: Iterable[str], command: str = "") -> 
     message = f"unknown {kind} '{name}'."
     if close:
         message += f" Did you mean '{close[0]}'?"
-    message += f" Valid: {', '.join(names) if names else '(none)'}."
+    if len(names) > LONG_LIST:
+        shown = difflib.get_close_matches(name, names, n=SHOWN, cutoff=0.0)
+        message += f" Valid, among {len(names)}: {', '.join(sorted(shown))}, ..."
+    else:
+        message += f" Valid: {', '.join(names) if names else '(none)'}."
     return SimEnvError(f"{message} See: {command}" if command else message)
 
 
