@@ -86,6 +86,10 @@ class DiT(Network):
     def step(self, x: Tensor, index: int, cache: StepCache) -> Tensor:
         return self._body(x, cache.modulation(index), cache.condition)
 
+    def modulated(self, x: Tensor, modulation: Tensor) -> Tensor:
+        """The network given the sum [B or 1, width] of time and condition embeddings, without local and tokens."""
+        return self._body(x, modulation, None)
+
     def _given(self, condition: Condition | None) -> Tensor | None:
         if self.global_ is None or condition is None or condition.global_ is None:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from diffbot.diffusion.denoiser import Denoiser
 from diffbot.diffusion.solvers import ddim
 from diffbot.errors import ConfigError
 from diffbot.methods.bundle import load_bundle
+from diffbot.methods.pair_buffer import PairBuffer
 from diffbot.methods.policies.consistency_policy import (
     ConsistencyPolicy,
     ConsistencyPolicyConfig,
@@ -103,8 +105,8 @@ def test_the_student_is_the_identity_at_the_clean_end(teacher, dataset):
 
 
 def test_one_evaluation_comes_close_to_the_teacher_and_keeps_both_modes(teacher, dataset, tmp_path):
-    config = ConsistencyPolicyConfig(teacher=str(teacher), teacher_steps=STEPS, jump=STEPS)
-    bundle = train(tmp_path / "student", dataset, "consistency_policy", config, 500)
+    config = ConsistencyPolicyConfig(teacher=str(teacher), teacher_steps=STEPS)
+    bundle = train(tmp_path / "student", dataset, "consistency_policy", config, 300)
     policy, teach = load_bundle(bundle), load_bundle(teacher)
     for name, value in teach.transforms.statistics().items():
         assert torch.equal(policy.transforms.statistics()[name], value)
@@ -134,11 +136,69 @@ def test_the_bundle_needs_no_teacher_and_one_evaluation(teacher, dataset, tmp_pa
     assert torch.equal(first, policy.act(observation, generator=torch.Generator().manual_seed(0)))
 
 
+def test_solved_points_lie_on_one_trajectory(teacher, dataset):
+    policy, batch = student(teacher, dataset, inference_steps=2)
+    rows = policy.solve(batch.observations, torch.Generator().manual_seed(0))
+    assert rows["points"].shape == (64, 2, 4, 2)
+    grid = policy.grid.float()
+    start, half = torch.zeros(64, dtype=torch.long), torch.full((64,), STEPS // 2)
+    noise = torch.randn(batch.actions.shape, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(rows["points"][:, 0], noise)
+    middle = policy.follow(noise, start, half, grid, batch)
+    torch.testing.assert_close(rows["points"][:, 1], middle, rtol=0, atol=2e-5)
+    end = policy.follow(middle, half, 2 * half, grid, batch)
+    torch.testing.assert_close(rows["end"], end, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("target", ["teacher", "self"])
+def test_training_resumes_exactly(teacher, dataset, target):
+    policy, batch = student(teacher, dataset, target=target, buffer=100)
+    for _ in range(3):
+        policy.update(batch)
+    state = copy.deepcopy(policy.training_state())
+    losses = [float(policy.update(batch)["loss"]) for _ in range(3)]
+    again, _ = student(teacher, dataset, target=target, buffer=100)
+    again.load_training_state(state)
+    assert [float(again.update(batch)["loss"]) for _ in range(3)] == losses
+
+
+def test_training_on_itself_also_approaches_the_teachers_solves(teacher, dataset):
+    policy, batch = student(teacher, dataset, target="self", jump=2, anchor=0.1)
+    rows = policy.solve(batch.observations, torch.Generator().manual_seed(9))
+    online = policy.learner.online
+
+    def distance() -> float:
+        with torch.no_grad():
+            return float(policy.regression(online, rows, torch.Generator().manual_seed(0)))
+
+    before = distance()
+    for _ in range(300):
+        policy.update(batch)
+    assert distance() < 0.6 * before
+
+
+def test_the_ring_keeps_the_newest_rows():
+    ring = PairBuffer(4)
+    with pytest.raises(ValueError, match="nothing was added"):
+        ring.draw(1, torch.Generator())
+    for start in (0, 3):
+        ring.add({"a": torch.arange(start, start + 3)})
+    assert ring.size == 4 and set(ring.rows["a"].tolist()) == {2, 3, 4, 5}
+    ring.add({"a": torch.arange(10, 20)})
+    assert set(ring.rows["a"].tolist()) == {16, 17, 18, 19}
+    drawn = ring.draw(100, torch.Generator().manual_seed(0))["a"]
+    assert set(drawn.tolist()) == {16, 17, 18, 19}
+
+
 def test_errors_say_what_to_give(teacher, dataset, tmp_path):
     with pytest.raises(ConfigError, match=r"give method.teacher=runs/NAME"):
         load_data(dataset, ConsistencyPolicy, ConsistencyPolicyConfig(), held_out=0.0, seed=0)
     with pytest.raises(ConfigError, match="jump <= teacher_steps, got 8 and 9"):
         ConsistencyPolicyConfig(teacher_steps=8, jump=9)
+    with pytest.raises(ConfigError, match="inference_steps=3 must divide teacher_steps=8"):
+        ConsistencyPolicyConfig(teacher_steps=8, inference_steps=3)
+    with pytest.raises(ConfigError, match="Did you mean 'teacher'"):
+        ConsistencyPolicyConfig(target="teachers")
     config = ConsistencyPolicyConfig(teacher=str(teacher), teacher_steps=STEPS)
     bundle = train(tmp_path / "student", dataset, "consistency_policy", config, 1)
     with pytest.raises(ConfigError, match="is a 'consistency_policy', not a diffusion_policy"):

@@ -83,6 +83,22 @@ def test_precomputed_steps_equal_the_call(name):
         )
 
 
+@pytest.mark.parametrize("name", ["dit", "layer_norm_mlp", "mlp", "unet"])
+def test_modulated_is_the_call_in_tensors_alone(name):
+    net = build({"name": name, **SMALL[name]}, (T, C), D).double().eval()
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=g, dtype=torch.float64)
+    x = torch.randn(3, T, C, generator=g, dtype=torch.float64)
+    condition = Condition(torch.randn(3, D, generator=g, dtype=torch.float64))
+    times = torch.tensor([0.7, 0.1], dtype=torch.float64)
+    cache = net.precompute(times, condition)
+    for index, t in enumerate(times):
+        expected = net(x, t, condition)
+        torch.testing.assert_close(net.modulated(x, cache.modulation(index)), expected, rtol=0, atol=1e-12)
+
+
 @every
 def test_without_a_condition(name):
     shape = (TOKENS, T, C) if 3 in network_by_name(name).ranks else (T, C)
