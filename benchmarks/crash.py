@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import multiprocessing
 import os
 import resource
 import shutil
@@ -13,8 +14,9 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -54,17 +56,21 @@ def episode(number: int) -> dict[str, np.ndarray]:
     }
 
 
-def write(path: str, count: int) -> None:
-    """The process that is killed: append episodes and say after each commit that it is done."""
+def write(path: Path, count: int, say: Callable[[int], None]) -> None:
+    """Append episodes; say(-1) when the first begins and say(number) after each commit."""
     warnings.simplefilter("ignore", TornTailWarning)
-    target = Path(path)
-    store = EpisodeStore.open(target, "a") if target.exists() else EpisodeStore.create(target, CONTRACT)
+    store = EpisodeStore.open(path, "a") if path.exists() else EpisodeStore.create(path, CONTRACT)
     with store.writer() as writer:
         first = len(store)
-        print("writing", flush=True)
+        say(-1)
         for number in range(first, first + count):
             writer.append(episode(number), {"seed": number, "note": f"episode {number}"})
-            print(number, flush=True)
+            say(number)
+
+
+def victim(path: Path, pipe: Connection) -> None:
+    """The process that is killed."""
+    write(path, 1_000_000, lambda number: pipe.send_bytes(str(number).encode()))
 
 
 def run(config: Config) -> BenchResult:
@@ -115,18 +121,25 @@ def _kill(folder: Path, config: Config) -> dict[str, Any]:
 
 
 def _one_life(path: Path, life: float) -> tuple[bool, int]:
-    """Start a writer, kill it `life` seconds after its first line; whether it was alive, and what it said is committed."""
-    command = [sys.executable, str(Path(__file__).resolve()), str(path), "100000"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        time.sleep(life)
-        alive = process.poll() is None
-        process.send_signal(signal.SIGKILL)
-        rest = process.stdout.read().split("\n")[:-1]  # a last line without its end may be cut short
-    if first != "writing\n":
-        raise RuntimeError(f"the writer ended with {process.returncode} before it wrote")
-    return alive, int(rest[-1]) + 1 if rest else 0
+    """Start a writer, kill it `life` seconds after it began; whether it was alive, and how many it said are committed."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["diffbot.data.store"])  # so that a process starts in milliseconds
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=victim, args=(path, theirs))
+    process.start()
+    theirs.close()
+    if not ours.poll(60) or ours.recv_bytes() != b"-1":
+        raise RuntimeError("the writer did not begin within 60 s")
+    time.sleep(life)
+    alive = process.is_alive()
+    process.kill()
+    process.join()
+    committed = 0
+    with contextlib.suppress(EOFError, OSError):  # the pipe ends where the process did
+        while True:
+            committed = int(ours.recv_bytes()) + 1
+    ours.close()
+    return alive, committed
 
 
 def _mismatched(store: EpisodeStore, first: int) -> int:
@@ -212,4 +225,4 @@ def _two_writers(folder: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    write(sys.argv[1], int(sys.argv[2]))
+    write(Path(sys.argv[1]), int(sys.argv[2]), lambda number: print(number, flush=True))

@@ -6,8 +6,9 @@ import os
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class Config:
     repeats: int = 9  # interleaved rounds of every contender
     seconds: float = 0.4  # of each contender in each round
     windows_for_memory: int = 1_000_000
-    threads: int = 0  # of torch, for every contender; 0: one for each processor
+    threads: int = 1  # of torch, for every contender; 0: one for each processor
     seed: int = 0
 
 
@@ -145,7 +146,7 @@ def _measure(case: Case, store: EpisodeStore, config: Config) -> list[dict[str, 
         "diffbot": lambda: next(ours),
         "diffbot, one batch at a time": lambda: windows.gather(next(sampler), out=memory),
         "memcpy": _memcpy(windows, memory, config.seed),
-        **{name: (lambda it=loader: next(it)) for name, loader in loaders.items()},
+        **{name: partial(next, loader) for name, loader in loaders.items()},
     }
     streamed = None
     if case.contract.image_keys:
@@ -172,7 +173,7 @@ def _measure(case: Case, store: EpisodeStore, config: Config) -> list[dict[str, 
     ]
 
 
-def _endless(dataset: ItemDataset, batch_size: int, workers: int, seed: int) -> Iterator[Any]:
+def _endless(dataset: ItemDataset, batch_size: int, workers: int, seed: int) -> Generator[Any, None, None]:
     generator = torch.Generator().manual_seed(seed)
     loader = DataLoader(
         dataset,
