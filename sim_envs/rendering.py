@@ -5,7 +5,9 @@ Shadows, reflections and multisampling are off: on a processor they cost three q
 
 from __future__ import annotations
 
+import atexit
 import os
+import weakref
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,20 +21,15 @@ _LARGEST = 2048
 
 
 def open_context() -> Any:
-    """An OpenGL context made current: the first of EGL and OSMesa that works, or the one that MUJOCO_GL names.
+    """An OpenGL context made current: the first of EGL and OSMesa that works, beginning with the one MUJOCO_GL names.
 
     Raises SimEnvError with both failures and the system packages that help.
     """
     wanted = os.environ.get("MUJOCO_GL", "").lower()
-    if wanted not in ("", *BACKENDS):
-        raise unknown("MUJOCO_GL", wanted, BACKENDS)
     platform = os.environ.get("PYOPENGL_PLATFORM", "").lower()
-    # PyOpenGL binds to one platform for the life of the process.
-    order = (
-        [platform]
-        if platform in BACKENDS
-        else [wanted or "egl", *(b for b in BACKENDS if b != (wanted or "egl"))]
-    )
+    order = sorted(BACKENDS, key=lambda backend: backend != wanted)
+    if platform in BACKENDS:
+        order = [platform]  # PyOpenGL binds to one platform for the life of the process
     failures = []
     for backend in order:
         previous = os.environ.get("PYOPENGL_PLATFORM")
@@ -43,6 +40,9 @@ def open_context() -> Any:
                 from mujoco.osmesa import GLContext
             context = GLContext(_LARGEST, _LARGEST)
             context.make_current()
+            # Last in, first out: this must run before MuJoCo's own exit handler ends the display.
+            atexit.unregister(_close_all)
+            atexit.register(_close_all)
             return context
         except (ImportError, RuntimeError, AttributeError, OSError) as error:
             failures.append(f"{backend}: {type(error).__name__}: {error}")
@@ -53,6 +53,15 @@ def open_context() -> Any:
         + "; ".join(failures)
         + "). Install one: apt install libegl1 libgl1-mesa-dri, or apt install libosmesa6 and set MUJOCO_GL=osmesa"
     )
+
+
+_open: weakref.WeakSet[Renderer] = weakref.WeakSet()
+
+
+def _close_all() -> None:
+    """Free what was left open while OpenGL can still be called; at interpreter shutdown it no longer can."""
+    for renderer in list(_open):
+        renderer.close()
 
 
 class Renderer:
@@ -82,6 +91,7 @@ class Renderer:
             self._option.geomgroup[list(geom_groups)] = 1
         if not sites:
             self._option.sitegroup[:] = 0
+        _open.add(self)
 
     def render(
         self, data: mujoco.MjData, camera: str | mujoco.MjvCamera, height: int, width: int

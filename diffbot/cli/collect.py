@@ -81,10 +81,9 @@ def run(config: CollectConfig) -> int:
     if had:
         console.print(f"{path} holds {had} episodes; continuing to {config.episodes}")
     job = Job(config.task, config.quality, options, tuple(config.cameras), size, config.keep_failures)
-    first = int(store.meta("seed").max()) + 1 if had else config.seed
     workers = min(_workers(config.workers), config.episodes - had)
     try:
-        tried, kept, replaced = _record(store, job, first, config.episodes, workers, console)
+        tried, kept, replaced = _record(store, job, config.seed, config.episodes, workers, console)
     except KeyboardInterrupt:
         store.refresh()
         console.print(f"\nstopped: {len(store)} whole episodes are in {path}; the same command continues")
@@ -110,7 +109,6 @@ def _record(
 ) -> tuple[int, int, int]:
     """Append until `episodes`; returns tries, successes and replaced workers."""
     tried = succeeded = steps = 0
-    missing = episodes - len(store)
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -123,14 +121,18 @@ def _record(
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
     # The store is created before and closed after the pool, so that a failing worker leaves a whole dataset behind.
     with WorkerPool(job, workers) as pool, store.writer() as writer, progress:
+        # Counted under the writer's lock: another collection may just have ended.
+        store.refresh()
+        missing = episodes - len(store)
+        first = int(store.meta("seed").max()) + 1 if len(store) else first
         bar = progress.add_task(job.task, total=episodes, completed=episodes - missing, rate="")
-        for episode in pool.episodes(_seeds(first)):
+        for episode in pool.episodes(_seeds(first) if missing > 0 else iter(())):
             tried, succeeded, steps = tried + 1, succeeded + episode.success, steps + episode.steps
             if episode.arrays:
                 writer.append(episode.arrays, episode.meta)
                 missing -= 1
             progress.update(bar, completed=episodes - missing, rate=f"success {succeeded}/{tried}")
-            if not missing:
+            if missing <= 0:
                 break
             if tried >= 50 and succeeded < 0.05 * tried and not job.keep_failures:
                 raise DataError(
@@ -138,7 +140,7 @@ def _record(
                     "Record failures too: keep_failures=true"
                 )
         replaced = pool.replaced
-    if missing:
+    if missing > 0:
         raise DataError(
             f"the collection seeds end at {FIRST_EVALUATION_SEED} with {missing} episodes missing; start lower: seed=0"
         )

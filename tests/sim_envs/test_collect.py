@@ -82,7 +82,7 @@ def test_killed_and_resumed_has_every_seed_once(collected: Path, tmp_path: Path)
         f"out={path}",
         "workers=2",
     ]
-    process = subprocess.Popen([*command, "episodes=5"], stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, "episodes=3"], stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         if path.exists() and len(EpisodeStore.open(path)) >= 1:
@@ -90,11 +90,13 @@ def test_killed_and_resumed_has_every_seed_once(collected: Path, tmp_path: Path)
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert 1 <= len(EpisodeStore.open(path)) <= 5
-    subprocess.run([*command, "episodes=5"], check=True, stdout=subprocess.DEVNULL)
+    assert 1 <= len(EpisodeStore.open(path)) <= 3
+    subprocess.run([*command, "episodes=3"], check=True, stdout=subprocess.DEVNULL)
     store, whole = EpisodeStore.open(path), EpisodeStore.open(collected)
-    assert np.array_equal(store.meta("seed"), whole.meta("seed"))
-    assert np.array_equal(store.load(["action"])["action"], whole.load(["action"])["action"])
+    assert np.array_equal(store.meta("seed"), whole.meta("seed")[:3])
+    assert np.array_equal(
+        store.load(["action"])["action"], np.concatenate([whole.episode(i)["action"] for i in range(3)])
+    )
 
 
 def test_a_dead_worker_is_replaced_and_its_seed_played() -> None:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import mujoco
 import numpy as np
 import pytest
@@ -70,3 +74,26 @@ def test_hard_reset_keeps_rendering() -> None:
     again = env.reset(seed=1)[0]
     assert all(np.array_equal(first[key], again[key]) for key in first)
     env.close()
+
+
+@pytest.mark.parametrize("backend", ["egl", "osmesa"])
+def test_both_backends_draw_and_end_quietly(backend: str) -> None:
+    """An environment that nobody closed leaves no noise behind; a backend that is missing falls back to the other."""
+    code = (
+        "import sim_envs; env = sim_envs.make('robosuite/lift'); env.reset(seed=0);"
+        "print(env.render_image('agentview', 24, 24).std() > 20)"
+    )
+    environment = {**os.environ, "MUJOCO_GL": backend}
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (out.stdout.strip(), out.stderr) == ("True", "")
+
+
+def test_no_opengl_names_the_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Broken:
+        def __init__(self, *size: int) -> None:
+            raise RuntimeError("no display")
+
+    monkeypatch.setenv("PYOPENGL_PLATFORM", "egl")
+    monkeypatch.setattr("mujoco.egl.GLContext", Broken)
+    with pytest.raises(sim_envs.SimEnvError, match=r"no display.*apt install libegl1.*libosmesa6"):
+        open_context()
