@@ -7,6 +7,7 @@ A field declared by `group("method", "diffusion_policy")` is a Hydra config grou
 from __future__ import annotations
 
 import dataclasses
+import importlib.resources
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -49,6 +50,11 @@ def parse(schema: type, overrides: Sequence[str]) -> Any:
         raise ConfigError(f"cannot read the arguments: {error}. They have the form key=value.") from error
     chosen = {name: str(f.default) for name, f in groups.items()}
     for override in parsed:
+        if override.key_or_group == "experiment" and override.value() is not None:
+            # Hydra would pass over an unknown one, since the group is optional.
+            names = experiments()
+            if str(override.value()) not in names:
+                raise unknown("experiment", str(override.value()), names)
         if override.key_or_group in groups:
             value = str(override.value())
             names = options[override.key_or_group]
@@ -76,6 +82,12 @@ def parse(schema: type, overrides: Sequence[str]) -> Any:
     for name in groups:
         filled[name] = Choice(chosen[name], filled[name])
     return schema(**filled)
+
+
+def experiments() -> list[str]:
+    """Names that `experiment=` takes: the files of diffbot/cli/conf/experiment."""
+    folder = importlib.resources.files("diffbot.cli.conf") / "experiment"
+    return sorted(file.name.removesuffix(".yaml") for file in folder.iterdir() if file.name.endswith(".yaml"))
 
 
 def _options(name: str) -> list[str]:
