@@ -214,6 +214,7 @@ def _draw(rows: list[dict[str, Any]], figures: dict[str, Any], path: Path) -> No
     """Distance against evaluations for a readable choice of solvers, and the error of the ODE beside it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import NullFormatter
 
     chosen = ("ddpm", "ddim", "edm_heun", "dpm_solver_2", "dpmpp_2m", "dpmpp_3m", "dpmpp_sde_2m", "heun")
     figure = Figure(figsize=(11, 7), layout="constrained")
@@ -232,6 +233,8 @@ def _draw(rows: list[dict[str, Any]], figures: dict[str, Any], path: Path) -> No
             if key == "w2":
                 axes.axhline(figures[f"w2.floor.{dimension}d"], color="grey", ls=":", label="exact samples")
             axes.set(title=f"{title}, {dimension}-D", xlabel="network evaluations", ylabel=key)
+            axes.set_xticks([5, 10, 20, 50], ["5", "10", "20", "50"])
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.legend(fontsize=7)
             axes.grid(alpha=0.3, which="both")
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -171,13 +171,13 @@ def test_inpaint_guidance_tells_the_free_entries(schedule: RectifiedFlow | VPCos
 def test_what_does_not_fit_is_refused() -> None:
     denoise = mixture().denoiser(SCHEDULE)
     x = normal(3, 2)
-    with pytest.raises(DiffusionError, match="needs log_prob.*there is none"):
+    with pytest.raises(DiffusionError, match=r"needs log_prob.*there is none"):
         ClassifierGuidance(denoise, None)
     with pytest.raises(DiffusionError, match="one number per sample"):
         ClassifierGuidance(denoise, lambda x, t: x)(x, 0.5)
     with pytest.raises(DiffusionError, match="does not depend on x"):
         ClassifierGuidance(denoise, lambda x, t: torch.zeros(3))(x, 0.5)
-    with pytest.raises(DiffusionError, match="different schedules.*VPLinear.*VPCosine"):
+    with pytest.raises(DiffusionError, match=r"different schedules.*VPLinear.*VPCosine"):
         ClassifierFree(mixture().denoiser(VPCosine()), denoise)
     with pytest.raises(DiffusionError, match="1 parts got 2 weights"):
         Composition(denoise, [denoise], (1.0, 2.0))
