@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ class TrainConfig:
     """Which method learns what from which episodes."""
 
     task: str = ""  # such as robosuite/lift; decides the dataset when that is not given
-    method: Any = group("method", "diffusion_policy")  # noqa: RUF009
+    method: Any = group("method", "diffusion_policy")
     dataset: str | None = None  # zarr folder; default datasets/<last part of task>.zarr
     out: str | None = None  # run folder; default runs/<task>_<method>
     seed: int = 0  # of the initial weights, the order of the data and the noise
@@ -35,6 +36,7 @@ def run(config: TrainConfig) -> int:
     console = Console()
     if config.resume is not None:
         training = config.training
+        _refuse_changes(config)
         result = runs.resume(Path(config.resume), steps=training.steps, minutes=training.minutes)
     else:
         spec = runs.RunSpec(
@@ -59,6 +61,28 @@ def run(config: TrainConfig) -> int:
         return 128 + signal.Signals[outcome.stopped].value
     console.print(f"policy: {result.bundle}", highlight=False, soft_wrap=True)
     return 0
+
+
+def _refuse_changes(config: TrainConfig) -> None:
+    """A resumed run keeps its settings. Raises ConfigError naming those that were given besides the budget."""
+    from diffbot.methods.registry import build_config
+
+    usual = dataclasses.replace(config.training, steps=None, minutes=None) == TrainingConfig()
+    same = {
+        "task": not config.task,
+        "dataset": config.dataset is None,
+        "out": config.out is None,
+        "seed": config.seed == 0,
+        "method": config.method.name == "diffusion_policy"
+        and config.method.config == build_config("diffusion_policy", {}),
+        "training": usual,
+    }
+    changed = [name for name, unchanged in same.items() if not unchanged]
+    if changed:
+        raise ConfigError(
+            f"a resumed run keeps its {', '.join(changed)}; only training.steps or training.minutes may change: "
+            f"diffbot train resume={config.resume}. For other settings train anew"
+        )
 
 
 def dataset_path(config: TrainConfig) -> Path:

@@ -12,6 +12,7 @@ Nothing is pickled and loading runs no code from the bundle.
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import hashlib
 import json
@@ -165,25 +166,41 @@ def fingerprint(path: Path) -> dict[str, Any]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """A temporary folder beside `target` that takes its place when the block ends without an error."""
+    """A temporary folder beside `target` that takes its place when the block ends without an error.
+
+    Where the file system can exchange two names (Linux), there is no instant without `target`.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-    old: Path | None = None
+    folder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
     try:
         yield folder
         folder.chmod(0o755)
         _sync(folder)
         if target.exists():
-            old = folder.with_name(folder.name + ".old")
-            os.rename(target, old)
-        os.rename(folder, target)
-    except BaseException:
-        if old is not None and not target.exists():
-            os.rename(old, target)
+            _exchange(folder, target)
+        else:
+            os.rename(folder, target)
+    finally:
         shutil.rmtree(folder, ignore_errors=True)
-        raise
-    if old is not None:
-        shutil.rmtree(old)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed have left in `folder`. Nobody may be writing there."""
+    for path in folder.glob(".*.part"):
+        if path.is_dir():
+            shutil.rmtree(path)
+
+
+def _exchange(new: Path, old: Path) -> None:
+    """Swap two folders: in one step where renameat2 exists, else in three."""
+    at_cwd, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if rename is not None and rename(at_cwd, os.fsencode(new), at_cwd, os.fsencode(old), exchange) == 0:
+        return
+    aside = new.with_name(f".{new.name}.aside.part")
+    os.rename(old, aside)
+    os.rename(new, old)
+    os.rename(aside, new)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:

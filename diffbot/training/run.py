@@ -21,7 +21,7 @@ import yaml
 
 from diffbot.data.transforms import TransformGroup
 from diffbot.errors import BundleError, ConfigError, ContractError, DataError
-from diffbot.methods.bundle import load_tensors, plain, save_bundle, save_tensors
+from diffbot.methods.bundle import load_tensors, plain, remove_leftovers, save_bundle, save_tensors
 from diffbot.methods.registry import build_config, method_by_name
 from diffbot.training.accelerator import FabricAccelerator
 from diffbot.training.checkpoint import newest_checkpoint
@@ -86,6 +86,9 @@ def resume(folder: Path, *, steps: int | None = None, minutes: float | None = No
         )
     _set_threads(spec.training)
     accelerator = FabricAccelerator.launch(spec.training)
+    if accelerator.rank == 0:
+        for place in (folder, folder / "checkpoints"):
+            remove_leftovers(place)
     data = _open(spec, transforms)
     trainer = _trainer(spec, data, folder, accelerator)
     if any(trainer.checkpoints.glob("step_*")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,15 @@ from small_policies import make
 
 from diffbot.data.contract import Contract
 from diffbot.errors import BundleError
-from diffbot.methods.bundle import HASHED, atomic_folder, check_files, fingerprint, load_bundle, save_bundle
+from diffbot.methods.bundle import (
+    HASHED,
+    atomic_folder,
+    check_files,
+    fingerprint,
+    load_bundle,
+    remove_leftovers,
+    save_bundle,
+)
 
 
 @pytest.fixture
@@ -141,3 +150,33 @@ def test_a_failed_write_leaves_the_old_one(bundle: Path) -> None:
         raise RuntimeError("disk full")
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     assert [path.name for path in bundle.parent.iterdir()] == ["policy"]
+
+
+def test_leftovers_of_killed_writers_go(bundle: Path) -> None:
+    (bundle.parent / ".policy.abc.part").mkdir()
+    (bundle.parent / ".policy.abc.part" / "policy.safetensors").write_bytes(b"half")
+    remove_leftovers(bundle.parent)
+    assert [path.name for path in bundle.parent.iterdir()] == ["policy"]
+
+
+def test_a_reader_always_finds_a_whole_folder(tmp_path: Path) -> None:
+    """While one thread rewrites a folder, another never sees it missing."""
+    target = tmp_path / "x"
+    stop = threading.Event()
+    with atomic_folder(target) as part:
+        (part / "n").write_text("0")
+
+    def rewrite() -> None:
+        for n in range(150):
+            with atomic_folder(target) as part:
+                (part / "n").write_text(str(n))
+        stop.set()
+
+    thread = threading.Thread(target=rewrite)
+    thread.start()
+    missing = 0
+    while not stop.is_set():
+        missing += not target.is_dir()
+    thread.join()
+    assert missing == 0
+    assert (target / "n").read_text() == "149"
