@@ -27,7 +27,8 @@ class Command:
 
     action: float32 [A], always finite and inside the limits. status: "run", "limited" (following, but a limit bound),
     "stopping", "hold" (at rest because of a fault) or "stopped" (emergency stop). reason: why, "" when running.
-    chunk_id, step_index: where the action came from, -1 when from no chunk. time: s.
+    chunk_id, step_index: where the action came from, -1 when from no chunk. time: s. known: False while nothing was ever
+    commanded and no position is known, so that a hold says nothing about absolute entries: do not send it to a robot.
     """
 
     action: np.ndarray
@@ -36,6 +37,7 @@ class Command:
     chunk_id: int
     step_index: int
     time: float
+    known: bool = True
 
 
 class Controller:
@@ -100,7 +102,8 @@ class Controller:
     def reset(self, position: np.ndarray | None = None) -> None:
         """Start an episode. position: float [A], where the robot is now in units of an absolute action, if known.
 
-        Without it the first command is taken as it is (within the range), since there is nothing to compare it with.
+        Without it the first command is taken as it is (within the range), since there is nothing to compare it with, and
+        holds before it are not `known`.
         """
         self.buffer.clear()
         self._last: np.ndarray | None = None
@@ -254,4 +257,5 @@ class Controller:
             self._last = action
         resting = self.shaper.at_rest
         status = "stopped" if reason == "estop" else "hold" if resting else "stopping"
-        return Command(action, status, reason, -1, -1, now)
+        known = self._last is not None or bool((self.space.relative | self.space.gripper).all())
+        return Command(action, status, reason, -1, -1, now, known)

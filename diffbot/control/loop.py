@@ -39,6 +39,9 @@ class ControlLoop:
     began (fewer where the chunk would run out before the next arrives), it starts on the newest observation; the
     controller gives its command, which takes effect after the actuation delay.
 
+    An absolute action has no neutral value: unless the robot's position is given, the episode begins when the first chunk is
+    there, so the first observation, chunk and command are not delayed. Delta actions wait with zero motion.
+
     Delays come from `latency`, drawn with a generator seeded by (seed, episode seed). They are simulated: the wall-clock
     time of `infer` does not matter here. The delay that the stitcher is told is the one measured so far.
     """
@@ -67,12 +70,16 @@ class ControlLoop:
         self._effective: Command | None = None
         self._last_start: float | None = None
         self._seen = False
+        space = self.controller.space
+        self._can_wait = position is not None or bool((space.relative | space.gripper).all())
+        self._rest = space.hold(position)
         self.chunks: list[Chunk] = []
 
     def tick(self, observation: Mapping[str, np.ndarray], now: float) -> Command:
         """One control step: the observation measured at `now` (s) in, the command that takes effect now out."""
-        if not self.latency.dropped(self.rng):
-            arrives = now + self.latency.sample("observation", self.rng)
+        must_start = not self._can_wait and not self._seen
+        if not self.latency.dropped(self.rng) or must_start:
+            arrives = now if must_start else now + self.latency.sample("observation", self.rng)
             self._travelling.append((arrives, now, observation))
         self._deliver_observations(now)
         self._deliver_chunk(now)
@@ -85,8 +92,9 @@ class ControlLoop:
             self._effective = self._acting.popleft()[1]
         if self._effective is not None:
             return self._effective
-        held = self.controller.space.hold(None)
-        return Command(held, "hold", "actuation_delay", -1, -1, now)
+        if not self._can_wait:
+            return self._acting[0][1]
+        return Command(self._rest, "hold", "actuation_delay", -1, -1, now)
 
     def _deliver_observations(self, now: float) -> None:
         while self._travelling and self._travelling[0][0] <= now + TOLERANCE:
@@ -99,7 +107,8 @@ class ControlLoop:
         if self._in_flight is not None and self._in_flight[0] <= now + TOLERANCE:
             ready, chunk = self._in_flight
             self._in_flight = None
-            self.delay.add(ready - chunk.start)
+            if self._can_wait or len(self.chunks) > 1:
+                self.delay.add(ready - chunk.start)
             self.controller.push(chunk, now)
 
     def _due(self, now: float) -> bool:
@@ -116,8 +125,10 @@ class ControlLoop:
         prefix = self.controller.prefix(start, self.delay.steps, self.runner.horizon)
         chunk = self.runner.infer(prefix)
         self.chunks.append(chunk)
+        first = self._last_start is None
         self._last_start = now
-        self._in_flight = (now + self.latency.sample("inference", self.rng), chunk)
+        delay = 0.0 if first and not self._can_wait else self.latency.sample("inference", self.rng)
+        self._in_flight = (now + delay, chunk)
 
     def runner_time(self, now: float) -> float:
         """Stamp of the newest observation that the policy has seen, s."""

@@ -179,3 +179,14 @@ def test_a_faster_control_rate_interpolates_absolute_entries_and_not_the_gripper
 def test_delta_actions_keep_their_rate(contract):
     with pytest.raises(ConfigError, match="20 Hz, not at 100 Hz"):
         Controller(contract, rate=100.0)
+
+
+def test_a_hold_before_any_command_is_marked_where_it_means_nothing(contract):
+    absolute = Controller(make_contract("absolute"))
+    absolute.emergency_stop()
+    assert not absolute.command(0.0).known
+    assert Controller(contract).command(0.0).known
+    absolute.reset(np.array([0.3, 0.2, 0.1, 0.0]))
+    command = absolute.command(0.0)
+    assert command.known
+    np.testing.assert_allclose(command.action, [0.3, 0.2, 0.1, 0.0], atol=1e-7)

@@ -35,7 +35,7 @@ class Clock:
 def run(latency, stitcher="switch", steps=60, execute=8):
     contract = make_contract("absolute")
     loop = ControlLoop(Clock(), Controller(contract, stitcher=stitcher, action_horizon=execute), latency)
-    loop.reset(3)
+    loop.reset(3, position=np.zeros(4))
     return loop, [loop.tick(observe(contract, k), k * STEP) for k in range(steps)]
 
 
@@ -82,7 +82,7 @@ def test_jitter_and_drops_are_reproducible_and_never_repeat_the_past(seed, drop,
     streams = []
     for _ in range(2):
         loop = ControlLoop(Clock(), Controller(contract), latency, seed=seed)
-        loop.reset(5)
+        loop.reset(5, position=np.zeros(4))
         streams.append([loop.tick(observe(contract, k), k * STEP) for k in range(50)])
     for k, (a, b) in enumerate(zip(*streams, strict=True)):
         np.testing.assert_array_equal(a.action, b.action)
@@ -121,3 +121,13 @@ def test_latency_draws_have_the_asked_mean_and_spread():
         Latency.from_dict({"inferense": 0.1})
     with pytest.raises(ConfigError, match=">= 0"):
         Latency(inference=-1.0)
+
+
+def test_absolute_actions_without_a_known_position_begin_with_the_first_chunk():
+    """There is no command that means "wait", so nothing but the policy's own commands goes out."""
+    latency = Latency(observation=STEP, inference=3 * STEP, actuation=STEP)
+    loop = ControlLoop(Clock(), Controller(make_contract("absolute")), latency)
+    loop.reset(0)
+    commands = [loop.tick({}, k * STEP) for k in range(40)]
+    assert {c.status for c in commands} == {"run"}
+    np.testing.assert_allclose([c.action[0] * 1000 for c in commands[1:]], np.arange(39), atol=1e-3)
