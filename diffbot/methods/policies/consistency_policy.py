@@ -147,8 +147,9 @@ class ConsistencyPolicy(DiffusionPolicy):
         learner, size = self._learner(), len(batch.actions)
         fresh = size if self.solved.size == 0 else max(size // self.config.reuse, 1)
         observation = {key: batch.observations[key][:fresh] for key in self.keys}
+        # In full precision: near t = 1 a solver divides by a small alpha.
+        self.solved.add(self.solve(observation, self.generator))
         with self.accelerator.autocast():
-            self.solved.add(self.solve(observation, self.generator))
             rows = self.solved.draw(size, self.generator)
             loss = self.regression(learner.online, rows, self.generator)  # type: ignore[arg-type]
         return {"loss": loss.detach(), **learner.step(loss, progress)}
