@@ -283,7 +283,8 @@ def heun(steps: int = 20, count: int = 1000, name: str = "discrete_linear") -> f
         oracle.set_timesteps(steps)
         # Its list holds the first time once and every later one twice.
         grid = [(float(oracle.timesteps[i]) + 1.0) / count for i in (0, *range(1, 2 * steps - 1, 2))] + [0.0]
-        net, theirs = _grid_network(count), []
+        net = _grid_network(count)
+        theirs: list[Tensor] = []
         y = start() / scalars(schedule, grid[0]).alpha
         for i, index in enumerate(oracle.timesteps):
             y = oracle.step(net(oracle.scale_model_input(y, index), index), index, y).prev_sample
