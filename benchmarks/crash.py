@@ -145,7 +145,7 @@ def _one_life(path: Path, life: float) -> tuple[bool, int]:
 def _mismatched(store: EpisodeStore, first: int) -> int:
     """Bytes of episodes first.. that differ from what was written."""
     wrong = 0
-    seeds = store.meta("seed") if len(store) else []
+    seeds = store.meta("seed") if len(store) else np.zeros(0)
     for number in range(first, len(store)):
         want, got = episode(number), store.episode(number)
         for key, value in want.items():
