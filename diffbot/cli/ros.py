@@ -55,6 +55,9 @@ class UpConfig:
     device: str = (
         "joystick"  # teleoperation: joystick, leader; keyboard: python -m diffbot_ros.teleop in a terminal
     )
+    action_server: bool = (
+        False  # simulation, robot: serve the action run_policy (then no episode starts by itself)
+    )
     out: str = "runs/ros"  # logs and recordings
     domain: int = -1  # ROS domain; -1: as the environment says
 
@@ -100,7 +103,8 @@ def run_up(config: UpConfig) -> int:
         backend=config.backend,
         device=config.device,
         contract=_task_contract(config.task, out) if config.task and not config.policy else "",
-        autorun=config.seed,
+        autorun=-1 if config.action_server else config.seed,
+        action_server=config.action_server,
         out=str(out / "recording"),
     )
     nodes = build_graph(config.graph, settings)

@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import ros
 
-pytestmark = pytest.mark.ros
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
 
 def test_short_run_gives_every_figure() -> None:

@@ -87,7 +87,7 @@ def test_joint_outputs(wire: Wire, name: str, kind: str, message: type, read: An
         assert tuple(got.joint_names) == profile.joints
         assert got.header.stamp.sec == 0, "0 means from now on"
         assert got.points[0].time_from_start.nanosec == int(PERIOD * 1e9)
-    assert list(wire.until(hand).data) == [profile.outputs["gripper"]["closed"]]
+    assert list(wire.until(hand).data) == pytest.approx([profile.outputs["gripper"]["closed"]])
     output.close(wire.node)
 
 
@@ -116,7 +116,7 @@ def test_cartesian_outputs(wire: Wire) -> None:
 @pytest.mark.ros
 def test_actions_that_do_not_fit_are_refused(wire: Wire) -> None:
     with pytest.raises(
-        ContractError, match="takes absolute joint actions with 6 entries .* has absolute joint with 5"
+        ContractError, match=r"takes absolute joint actions with 6 entries .* has absolute joint with 5"
     ):
         build_output(wire.node, "ur5e", "forward", joints(5), PERIOD)
     with pytest.raises(ConfigError, match="Did you mean 'pose'"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-NODES = ("policy", "executor", "simulator", "teleop", "recorder")
+NODES = ("policy", "executor", "simulator", "teleop", "recorder", "run_policy")
 LAUNCH = Path(__file__).resolve().parents[3] / "launch"
 
 setup(

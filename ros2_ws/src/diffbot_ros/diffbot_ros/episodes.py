@@ -12,6 +12,7 @@ from diffbot_msgs.msg import ActionChunk, Command, EpisodeResult, PolicyStatus
 from diffbot_msgs.srv import ResetEpisode
 from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
+from std_srvs.srv import SetBool
 
 from diffbot.control import Chunk
 from diffbot.errors import DiffbotError
@@ -41,18 +42,24 @@ class Episode:
 class EpisodeClient:
     """Runs episodes one after another.
 
-    check: called while waiting; raises when a node has died. namespace: of the graph.
+    check: called while waiting; raises when a node has died. namespace: of the graph. nodes: those that are reset.
     """
 
-    def __init__(self, check: Callable[[], None] = lambda: None, namespace: str = "") -> None:
-        self._check = check
+    def __init__(
+        self,
+        check: Callable[[], None] = lambda: None,
+        namespace: str = "",
+        nodes: tuple[str, ...] = ORDER,
+    ) -> None:
+        self.check = check
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("episodes", context=self._context, namespace=namespace)
         self._executor = SingleThreadedExecutor(context=self._context)
         self._executor.add_node(self._node)
-        self._services = {name: self._node.create_client(ResetEpisode, f"{name}/reset") for name in ORDER}
-        self._episode = Episode(-1)
+        self._services = {name: self._node.create_client(ResetEpisode, f"{name}/reset") for name in nodes}
+        self._stop = self._node.create_client(SetBool, "executor/emergency_stop")
+        self.episode = Episode(-1)
         self._seen: dict[tuple[int, int], float] = {}
         self._result: EpisodeResult | None = None
         self.policy_status: PolicyStatus | None = None
@@ -93,16 +100,16 @@ class EpisodeClient:
     def run(self, seed: int, timeout: float = 600.0, stalled: float = 30.0) -> Episode:
         """Run the episode `seed`. Raises DiffbotError when nothing moves for `stalled` s, with the policy's reason."""
         start = time.monotonic()
-        self._episode, self._result = Episode(seed), None
+        self.episode, self._result = Episode(seed), None
         self._seen.clear()
-        for name in ORDER:
+        for name in self._services:
             self._reset(name, seed)
         self._moved = time.monotonic()
         while self._result is None:
             reason = self.policy_status.reason if self.policy_status is not None else ""
             limit = min(start + timeout, self._moved + stalled)
             self._wait_step(limit, f"episode {seed} stands still. The policy says: {reason or '(nothing)'}")
-        episode = self._episode
+        episode = self.episode
         episode.wall = time.monotonic() - start
         episode.success, episode.steps = bool(self._result.success), int(self._result.steps)
         episode.held, episode.episode_return = int(self._result.held), float(self._result.episode_return)
@@ -114,42 +121,51 @@ class EpisodeClient:
         while time.monotonic() < end:
             self._executor.spin_once(timeout_sec=0.05)
 
+    def emergency_stop(self, on: bool) -> None:
+        """Engage or release the executor's emergency stop."""
+        self._call(self._stop, SetBool.Request(data=on), "executor/emergency_stop")
+
     def _reset(self, name: str, seed: int) -> None:
-        future = self._services[name].call_async(ResetEpisode.Request(seed=seed))
+        self._call(self._services[name], ResetEpisode.Request(seed=seed), f"{name}/reset")
+
+    def _call(self, client: Any, request: Any, title: str) -> None:
         deadline = time.monotonic() + 90.0
+        while not client.service_is_ready():
+            self._wait_step(deadline, f"{title} is not there")
+        future = client.call_async(request)
         while not future.done():
-            self._wait_step(deadline, f"{name}/reset gave no answer")
+            self._wait_step(deadline, f"{title} gave no answer")
         response = future.result()
         if response is None or not response.success:
-            raise DiffbotError(f"{name}/reset failed: {response.message if response else 'no answer'}")
+            raise DiffbotError(f"{title} failed: {response.message if response else 'no answer'}")
 
     def _wait_step(self, deadline: float, complaint: str) -> None:
         if time.monotonic() > deadline:
             raise DiffbotError(complaint)
-        self._check()
+        self.check()
         self._executor.spin_once(timeout_sec=0.1)
 
     def _on_chunk(self, message: ActionChunk) -> None:
         now = time.monotonic()
-        if message.episode != self._episode.seed:
+        if message.episode != self.episode.seed:
             return
         stamp = (message.header.stamp.sec, message.header.stamp.nanosec)
         if stamp in self._seen:
-            self._episode.latency.append(now - self._seen[stamp])
-        self._episode.inference.append(float(message.inference_s))
-        self._episode.chunks[int(message.id)] = chunk_from_message(message)
+            self.episode.latency.append(now - self._seen[stamp])
+        self.episode.inference.append(float(message.inference_s))
+        self.episode.chunks[int(message.id)] = chunk_from_message(message)
 
     def _on_command(self, message: Command) -> None:
-        if message.episode == self._episode.seed:
+        if message.episode == self.episode.seed:
             self._moved = time.monotonic()
-            count = self._episode.status.get(message.status, 0)
-            self._episode.status[message.status] = count + 1
+            count = self.episode.status.get(message.status, 0)
+            self.episode.status[message.status] = count + 1
 
     def _on_clock(self, message: Clock) -> None:
         self._seen.setdefault((message.clock.sec, message.clock.nanosec), time.monotonic())
 
     def _on_result(self, message: EpisodeResult) -> None:
-        if message.seed == self._episode.seed:
+        if message.seed == self.episode.seed:
             self._result = message
 
     def _on_status(self, message: PolicyStatus) -> None:

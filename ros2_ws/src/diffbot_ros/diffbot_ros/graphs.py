@@ -58,6 +58,7 @@ class GraphSettings:
     traces: str = ""
     device: str = "joystick"
     contract: str = ""
+    action_server: bool = False
     out: str = "runs/recording"
     namespaces: tuple[str, ...] = ("robot1", "robot2")
 
@@ -79,6 +80,7 @@ def simulation(settings: GraphSettings) -> list[NodeSpec]:
         NodeSpec("simulator", simulator),
         NodeSpec("executor", {**_executor(settings), **following}),
         NodeSpec("policy", {**_policy(settings), **following, **age}),
+        *([NodeSpec("run_policy")] if settings.action_server else []),
     ]
 
 
@@ -86,7 +88,10 @@ def robot(settings: GraphSettings) -> list[NodeSpec]:
     """Policy and executor for a real arm; its driver and cameras run already."""
     _needed("policy", settings.policy)
     _needed("robot", settings.robot)
-    return [NodeSpec("executor", _executor(settings)), NodeSpec("policy", _policy(settings))]
+    nodes = [NodeSpec("executor", _executor(settings)), NodeSpec("policy", _policy(settings))]
+    if settings.action_server:
+        nodes.append(NodeSpec("run_policy", {"robot_nodes": ["policy", "executor"]}))
+    return nodes
 
 
 def remote(settings: GraphSettings) -> list[NodeSpec]:

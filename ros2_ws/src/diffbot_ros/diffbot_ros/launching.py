@@ -18,7 +18,10 @@ def settings_from(arguments: dict[str, str]) -> GraphSettings:
         if text == "":
             continue
         default: Any = field.default
-        values[field.name] = tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
+        if isinstance(default, bool):
+            values[field.name] = text.lower() in ("true", "1", "yes")
+        else:
+            values[field.name] = tuple(text.split(",")) if isinstance(default, tuple) else type(default)(text)
     return GraphSettings(**values)
 
 

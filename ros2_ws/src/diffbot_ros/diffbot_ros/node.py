@@ -13,7 +13,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import SingleThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
@@ -130,7 +130,7 @@ class Node(LifecycleNode):
         return self.get_clock().now().nanoseconds / 1e9
 
 
-def run(build: Callable[[], Node], args: Sequence[str] | None = None) -> int:
+def run(build: Callable[[], Node], args: Sequence[str] | None = None, threads: int = 1) -> int:
     """Run a node until SIGINT or SIGTERM; returns the exit status (2 when it could not be configured).
 
     The library's own signal handlers would tear the context down first, and a last safe command could not be sent.
@@ -143,7 +143,7 @@ def run(build: Callable[[], Node], args: Sequence[str] | None = None) -> int:
     )
     parent = os.environ.get(PARENT_VARIABLE, "")
     node = build()
-    executor = SingleThreadedExecutor()
+    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     try:
         if node.settings["autostart"]:
