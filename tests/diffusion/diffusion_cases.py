@@ -26,7 +26,7 @@ def normal(*shape: int, seed: int = 1) -> Tensor:
 
 def moments_match(samples: Tensor, target: GaussianMixture, bound: float = 5.0) -> None:
     """Means and second moments within `bound` standard errors of those of exact samples; the likelihood too."""
-    exact = target.draw(200_000, seeded(11))
+    exact = target.draw(50_000, seeded(11))
     for function in (
         lambda x: x,
         lambda x: x[:, :, None] * x[:, None, :],
