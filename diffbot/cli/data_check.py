@@ -35,7 +35,9 @@ def run(config: CheckConfig) -> int:
         console.print(f"[{color}]{finding.level:<8}[/]{finding.check:<12}", end="", highlight=False)
         console.print(finding.message, markup=False, highlight=False, soft_wrap=True)
     errors = sum(f.level == "error" for f in findings)
-    console.print(f"{config.path}: {errors} errors, {len(findings) - errors} warnings", highlight=False, soft_wrap=True)
+    console.print(
+        f"{config.path}: {errors} errors, {len(findings) - errors} warnings", highlight=False, soft_wrap=True
+    )
     return int(errors > 0 or (config.strict and len(findings) > 0))
 
 
