@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
 import threading
 import time
 from collections.abc import Callable
@@ -14,7 +15,7 @@ import pytest
 import rclpy
 import yaml
 from diffbot_msgs.action import RunPolicy
-from diffbot_ros import qos
+from diffbot_ros import launching, qos
 from diffbot_ros.graphs import GRAPHS, GraphSettings, NodeSpec, build_graph, simulation
 from diffbot_ros.launching import settings_from
 from diffbot_ros.probe import Probe
@@ -112,7 +113,9 @@ def _done(future: Any, timeout: float = 120.0) -> Any:
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-def test_graphs_serve_launch_files_and_processes_alike(graph: str, point_policy: Path) -> None:
+def test_graphs_serve_launch_files_and_processes_alike(
+    graph: str, point_policy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given = {
         "policy": str(point_policy),
         "task": "pusht/state",
@@ -129,4 +132,9 @@ def test_graphs_serve_launch_files_and_processes_alike(graph: str, point_policy:
     for node in nodes:
         assert (root / f"ros2_ws/src/diffbot_ros/diffbot_ros/{node.executable}.py").is_file()
         assert node.arguments()[:1] in ([], ["--ros-args"])
-    assert f'launch_graph("{graph}"' in (root / f"launch/{graph}.launch.py").read_text()
+    asked: list[tuple[str, tuple[str, ...]]] = []
+    monkeypatch.setattr(launching, "launch_graph", lambda *arguments: asked.append(arguments))
+    runpy.run_path(str(root / "launch" / f"{graph}.launch.py"))["generate_launch_description"]()
+    ((name, arguments),) = asked
+    assert name == graph
+    assert set(arguments) <= {field.name for field in dataclasses.fields(GraphSettings)}
