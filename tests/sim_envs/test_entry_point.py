@@ -1,0 +1,15 @@
+"""Installing the package is enough: gymnasium knows every task."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_gymnasium_makes_a_task_without_importing_us() -> None:
+    code = (
+        "import gymnasium; env = gymnasium.make('diffbot/pusht-state-v0'); "
+        "observation, info = env.reset(seed=1); print(type(info['success']).__name__)"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.strip().endswith("bool")
