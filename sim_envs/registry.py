@@ -82,16 +82,18 @@ def expert(task: str, *, seed: int = 0, quality: str = "expert", **options: Any)
 
 
 def register_gymnasium() -> None:
-    """Register every task as `diffbot/<family>-<task>-v0`; gymnasium calls this through the package's entry point."""
+    """Register every task as `diffbot/<family>-<task>-v0`, so that `gymnasium.make` finds it.
+
+    gymnasium 1.x has no plugin entry points, so a program calls this once, or names a module that does:
+    `gymnasium.make("sim_envs.gym:diffbot/robosuite-lift-v0")`.
+    """
     from gymnasium.envs import registration
 
     for name in tasks():
         entry = spec(name)
         if entry.gymnasium_id in registration.registry:
             continue
-        namespace = registration.current_namespace
-        given = entry.gymnasium_id.split("/")[1] if namespace == "diffbot" else entry.gymnasium_id
-        registration.register(id=given, entry_point="sim_envs.registry:make", kwargs={"task": name})
+        registration.register(id=entry.gymnasium_id, entry_point="sim_envs.registry:make", kwargs={"task": name})
 
 
 @functools.cache
