@@ -208,7 +208,9 @@ class ExecutorNode(Node):
             self._holds += step.status in ("hold", "stopped")
             message = self._message(step, reason)
             self._publisher.publish(message)
-            if step.known and step.reason != NO_CHUNK:  # else nothing was ever commanded: the robot's own controller holds
+            if (
+                step.known and step.reason != NO_CHUNK
+            ):  # else nothing was ever commanded: the robot's own controller holds
                 self._output.send(step.action, now)
         if changed:
             self._publish_status()

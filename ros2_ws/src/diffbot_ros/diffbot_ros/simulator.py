@@ -164,6 +164,8 @@ class SimulatorNode(Node):
         assert self._robot is not None
         message.header.stamp = _stamp(self._robot.time_ns)
         self._results.publish(message)
+        outcome = "success" if success else "no success"
+        self.get_logger().info(f"episode {seed}: {outcome} after {steps} steps, {held} of them held")
         if self.settings["autorun"] >= 0:
             self._robot.begin(seed + 1)
 
