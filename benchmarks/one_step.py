@@ -14,7 +14,7 @@ import torch
 from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
 from diffbot.control import PolicyRunner
-from diffbot.errors import ConfigError
+from diffbot.errors import ConfigError, DiffbotError
 from diffbot.evaluation.bench import BenchResult, interleave
 from diffbot.evaluation.evaluate import EVALUATION_SEED, RolloutSettings, evaluate, summarize
 from diffbot.evaluation.statistics import overlap
@@ -38,7 +38,11 @@ class Config:
     solver_steps: int = 50  # of the teacher (DDIM)
     evaluations: int = 1  # network evaluations of the student
     teacher_steps: int = 6000  # gradient steps of the teacher
-    student_steps: int = 6000  # gradient steps of the student
+    student_steps: int = 2000  # gradient steps of the student
+    width: int = 1024  # units per hidden layer of both networks (mlp)
+    depth: int = 6  # hidden layers
+    precision: str = "bf16-mixed"  # of training
+    reuse: int = 16  # how often the student draws each of the teacher's solves
     episodes: int = 50  # evaluation seeds per policy
     seed: int = 0  # of training; evaluation seeds start at 100000
     repeats: int = 50  # timed chunks per policy
@@ -95,27 +99,44 @@ def train(config: Config, task: str) -> tuple[Path, Path]:
         collect(CollectConfig(task=task, episodes=config.demonstrations, out=str(dataset)))
     given = config.teachers.get(task)
     teacher = Path(given) if given else folder / "teacher"
-    solver = {"solver": "ddim", "inference_steps": config.solver_steps}
     if not given:
-        _train(teacher, task, dataset, "diffusion_policy", solver, config.teacher_steps, config.seed)
+        options = {
+            "network_options": {"width": config.width, "depth": config.depth},
+            "solver": "ddim",
+            "inference_steps": config.solver_steps,
+        }
+        _train(config, teacher, task, dataset, "diffusion_policy", options, config.teacher_steps)
     student = folder / "student"
     options = {
         "teacher": str(teacher),
         "teacher_steps": config.solver_steps,
         "inference_steps": config.evaluations,
+        "reuse": config.reuse,
     }
-    _train(student, task, dataset, "consistency_policy", options, config.student_steps, config.seed)
+    _train(config, student, task, dataset, "consistency_policy", options, config.student_steps)
     return load_bundle(teacher).path or teacher, load_bundle(student).path or student
 
 
 def _train(
-    folder: Path, task: str, dataset: Path, method: str, options: dict[str, Any], steps: int, seed: int
+    config: Config, folder: Path, task: str, dataset: Path, method: str, options: dict[str, Any], steps: int
 ) -> None:
+    """Start or continue a run; the same command continues one that a signal stopped."""
     if (folder / "run.yaml").exists():
-        runs.resume(folder, steps=steps)
+        _finished(runs.resume(folder, steps=steps))
         return
-    training = TrainingConfig(steps=steps, tensorboard=False)
-    runs.start(runs.RunSpec(method, build_config(method, options), dataset, training, seed, task), folder)
+    training = TrainingConfig(
+        steps=steps, precision=config.precision, validation=0.0, checkpoint_every=500, tensorboard=False
+    )
+    settings = build_config(method, options)
+    _finished(runs.start(runs.RunSpec(method, settings, dataset, training, config.seed, task), folder))
+
+
+def _finished(result: runs.RunResult) -> None:
+    if result.outcome.stopped:
+        raise DiffbotError(
+            f"training in '{result.folder}' was stopped by {result.outcome.stopped} at step {result.outcome.step}; "
+            "the same command continues it"
+        )
 
 
 def success(config: Config, task: str, bundle: Path) -> dict[str, Any]:
