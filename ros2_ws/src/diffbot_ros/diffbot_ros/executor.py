@@ -96,7 +96,7 @@ class ExecutorNode(Node):
             self, settings["robot"], settings["output"], contract.action, self._period
         )
         self._sim_time = bool(self.get_parameter("use_sim_time").value)
-        self._publisher = self.create_publisher(Command, "command", qos.COMMAND)
+        self._publisher = self.create_publisher(Command, "command", qos.COMMAND_WRITER)
         self._status_publisher = self.create_publisher(ExecutorStatus, "executor_status", qos.STATUS)
         self._parts = [
             self.create_subscription(ActionChunk, "chunk", self._receive, qos.CHUNK),

@@ -82,14 +82,14 @@ class PolicyNode(Node):
             self.now,
             Path(settings["traces"]) if settings["traces"] else None,
         )
-        self._chunk_publisher = self.create_publisher(ActionChunk, "chunk", qos.CHUNK)
+        self._chunk_publisher = self.create_publisher(ActionChunk, "chunk", qos.CHUNK_WRITER)
         self._status_publisher = self.create_publisher(PolicyStatus, "policy_status", qos.STATUS)
         self._inputs = [
             self.create_subscription(
                 binding.source.message,
                 binding.topic,
                 functools.partial(self._receive, binding),
-                qos.OBSERVATION_READER,
+                qos.reader(binding.type_name),
             )
             for binding in bindings.values()
         ]

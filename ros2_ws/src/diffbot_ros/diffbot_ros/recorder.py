@@ -62,6 +62,7 @@ class RecorderNode(Node):
             "chunk": (ActionChunk, None),
             "episode_result": (EpisodeResult, self._result),
         }
+        profiles = {b.topic: qos.reader(b.type_name, record=True) for b in bindings.values()}
         self._assembler = Assembler(contract, bindings)
         if settings["episodes"]:
             path = out / "episodes.zarr"
@@ -78,7 +79,7 @@ class RecorderNode(Node):
                 message,
                 topic,
                 functools.partial(self._receive, topic, message, take),
-                qos.EVENT if topic in ("command", "chunk", "episode_result") else qos.RECORD,
+                profiles.get(topic, qos.EVENT),
                 raw=True,
             )
             for topic, (message, take) in topics.items()

@@ -55,7 +55,7 @@ class TeleopNode(Node):
         self._output = build_output(
             self, settings["robot"], settings["output"], contract.action, self._period
         )
-        self._publisher = self.create_publisher(Command, "command", qos.COMMAND)
+        self._publisher = self.create_publisher(Command, "command", qos.COMMAND_WRITER)
         self._parts: list[Any] = []
         if settings["share"]:
             self._parts.append(
