@@ -93,7 +93,9 @@ def register_gymnasium() -> None:
         entry = spec(name)
         if entry.gymnasium_id in registration.registry:
             continue
-        registration.register(id=entry.gymnasium_id, entry_point="sim_envs.registry:make", kwargs={"task": name})
+        registration.register(
+            id=entry.gymnasium_id, entry_point="sim_envs.registry:make", kwargs={"task": name}
+        )
 
 
 @functools.cache
