@@ -48,11 +48,24 @@ class CollectConfig:
     resume: bool = True  # continue a dataset that exists; false: refuse to touch it
     # Options of the environment: +env.controller=JOINT_POSITION
     env: dict[str, Any] = field(default_factory=dict)
+    # A person instead of the expert: browser, keyboard, gamepad, spacemouse or leader-topic; see docs/teleoperation.md
+    device: str = ""
+    operator: str = ""  # who leads the arm; empty: the user's name
+    host: str = "127.0.0.1"  # of the browser page: only this machine unless you say otherwise
+    port: int = 8080  # of the browser page
+    scene: bool = True  # the browser page shows the 3-D scene
+    view_cameras: list[str] = field(
+        default_factory=list
+    )  # images on the browser page; empty: front and wrist
 
 
 def run(config: CollectConfig) -> int:
     """Record until the dataset holds the asked number of episodes."""
     _check(config)
+    if config.device:
+        from diffbot.cli.collect_device import run_device
+
+        return run_device(config)
     spec = sim_envs.spec(config.task)
     options: dict[str, Any] = {str(key): value for key, value in config.env.items()}
     expert = sim_envs.expert(config.task, seed=0, quality=config.quality)
@@ -196,12 +209,13 @@ def _versions() -> dict[str, str]:
 
 
 VERB = Verb(
-    "record demonstrations of a scripted expert",
+    "record demonstrations of a scripted expert, or of a person with a device",
     CollectConfig,
     run,
     (
         "diffbot collect task=robosuite/lift episodes=100",
         "diffbot collect task=robosuite/lift episodes=100 'cameras=[agentview,robot0_eye_in_hand]'",
+        "diffbot collect task=robosuite/lift device=browser episodes=10 operator=ada",
         "diffbot collect task=robosuite/stack quality=okay keep_failures=true out=datasets/stack_okay.zarr",
     ),
 )
