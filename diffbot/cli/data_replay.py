@@ -75,7 +75,7 @@ def run(config: ReplayConfig) -> int:
         if not 0 <= index < len(store):
             raise ConfigError(f"no episode {index}: {config.path} has episodes 0..{len(store) - 1}")
     images = [key.removesuffix("_image") for key in store.contract.image_keys]
-    env = sim_envs.make(config.task or store.contract.task, cameras=tuple(images))
+    env: Any = sim_envs.make(config.task or store.contract.task, cameras=tuple(images))
     camera = (config.camera or env.unwrapped.available_cameras[0]) if config.video else ""
     table = Table("episode", "steps", "largest drift", "success", "recorded")
     bad, frames = 0, []

@@ -123,7 +123,7 @@ class Viewer:
             t = min(int(self.step.value), len(self.arrays["action"]) - 1)
             for key, handle in self.images.items():
                 handle.image = self.arrays[key][t]
-            if self.scene is not None:
+            if self.scene is not None and self.env is not None:
                 self.env.unwrapped.set_state(self.arrays["sim_state"][t])
                 self.scene.update(self.env.unwrapped.physics()[1])
 
@@ -224,7 +224,7 @@ def run(config: ViewConfig) -> int:
     store = EpisodeStore.open(config.path)
     if len(store) == 0:
         raise DataError(f"{config.path} has no episodes to look at")
-    env = None
+    env: Any = None
     if config.scene and "sim_state" in store.keys and store.contract.task in sim_envs.tasks():
         env = sim_envs.make(store.contract.task)
         if env.unwrapped.physics() is None:

@@ -72,6 +72,13 @@ def run(config: DemoConfig) -> int:
     return 0 if reached and report.get("ros.chunks_equal", True) else 1
 
 
+def _training(task: str, dataset: Path, folder: Path) -> list[str]:
+    """Train, or go on with the run that an earlier demonstration left."""
+    if (folder / "run.yaml").exists():
+        return ["train", f"resume={folder}"]
+    return ["train", f"task={task}", "method=diffusion_policy", f"dataset={dataset}", f"out={folder}"]
+
+
 def _step(name: str, arguments: list[str]) -> float:
     """Run one command of the demonstration in its own process; returns its seconds."""
     Console().rule(f"[bold]{name}")
