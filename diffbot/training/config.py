@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from diffbot.errors import ConfigError
 
-DEFAULT_STEPS = 8000
+DEFAULT_STEPS = 12000
 PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 
 
@@ -14,7 +14,7 @@ PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "64-true")
 class TrainingConfig:
     """How long, on what, and what is written when."""
 
-    steps: int | None = None  # gradient steps; 8000 when neither steps nor minutes is given
+    steps: int | None = None  # gradient steps; 12000 when neither steps nor minutes is given
     minutes: float | None = None  # or: train this long
     batch_size: int = 256  # windows per step, over all processes together
     validation: float = 0.05  # part of the episodes that is held out; 0: none
