@@ -51,6 +51,7 @@ class CollectConfig:
     # A person instead of the expert: browser, keyboard, gamepad, spacemouse or leader-topic; see docs/teleoperation.md
     device: str = ""
     operator: str = ""  # who leads the arm; empty: the user's name
+    page: bool = True  # serve the browser page for the other devices too, to see the task on
     host: str = "127.0.0.1"  # of the browser page: only this machine unless you say otherwise
     port: int = 8080  # of the browser page
     scene: bool = True  # the browser page shows the 3-D scene

@@ -114,6 +114,7 @@ def run_device(config: CollectConfig) -> int:
         device = open_device(
             config.device,
             env,
+            page=config.page,
             cameras=views,
             host=config.host,
             port=config.port,

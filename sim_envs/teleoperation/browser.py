@@ -15,7 +15,11 @@ from sim_envs.teleoperation.device import CLOSE, OPEN, Command, Input, View
 
 GAIN = 2.0  # displacement commanded for each metre, and rotation for each radian, of distance to the target
 DEAD_ZONE = (0.002, 0.02)  # m and rad: a target this near is reached
-STEPS = {"1 cm": 0.01, "3 cm": 0.03, "3 mm": 0.003}  # lengths of a nudge; the first holds until another is pressed
+STEPS = {
+    "1 cm": 0.01,
+    "3 cm": 0.03,
+    "3 mm": 0.003,
+}  # lengths of a nudge; the first holds until another is pressed
 YAW_STEP = np.deg2rad(10.0)
 JPEG_QUALITY = 80
 
@@ -84,14 +88,14 @@ class BrowserDevice:
                 self._grip = view.grip
                 self._aim(*self._pose)
                 self._show_scene(rebuild=True)
-            target, grip = self._target[0], self._grip
+            target = self._target[0]
         for camera, image in view.images.items():
             self._images[camera].image = image
         if view.images or view.fresh:
             self._show_scene(rebuild=False)
         text = (
             f"**{view.phase}** · step {view.steps} · stored {view.stored} · success: {'yes' if view.success else 'no'}\n\n"
-            f"gripper {_text(view.position)} {'closed' if grip > 0 else 'open'} · target {_text(target)} · nudge {self._step.value}\n\n"
+            f"gripper {_text(view.position)} {'closed' if view.grip > 0 else 'open'} · target {_text(target)} · nudge {self._step.value}\n\n"
             f"{view.message}"
         )
         if text != self._status.content:
