@@ -52,15 +52,14 @@ def write_page(out: Path, report: dict[str, Any], dataset: Path) -> None:
 
 
 def read_losses(path: Path) -> dict[str, tuple[list[float], list[float]]]:
-    """Every metric named ...loss of a metrics.jsonl as (steps, values)."""
+    """The losses of a metrics.jsonl as (steps, values), by their kind: train, validation."""
     curves: dict[str, tuple[list[float], list[float]]] = {}
     for line in path.read_text().splitlines():
         record = json.loads(line)
-        for name, value in record.items():
-            if name.endswith("loss"):
-                steps, values = curves.setdefault(name, ([], []))
-                steps.append(record["step"])
-                values.append(value)
+        if "loss" in record:
+            steps, values = curves.setdefault(record["kind"], ([], []))
+            steps.append(record["step"])
+            values.append(record["loss"])
     return curves
 
 
