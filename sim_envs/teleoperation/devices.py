@@ -10,28 +10,35 @@ from sim_envs.errors import unknown
 from sim_envs.teleoperation.device import Device, Input, View
 
 
-def _keyboard() -> Device:
+def _keyboard(env: Any) -> Device:
     from sim_envs.teleoperation.keyboard import Keyboard
 
     return Keyboard()
 
 
-def _gamepad() -> Device:
+def _gamepad(env: Any) -> Device:
     from sim_envs.teleoperation.hid_devices import open_gamepad
 
     return open_gamepad()
 
 
-def _spacemouse() -> Device:
+def _spacemouse(env: Any) -> Device:
     from sim_envs.teleoperation.hid_devices import open_spacemouse
 
     return open_spacemouse()
 
 
-HANDS: dict[str, Callable[[], Device]] = {
+def _leader(env: Any) -> Device:
+    from sim_envs.teleoperation.leader import LeaderTopic
+
+    return LeaderTopic(env)
+
+
+HANDS: dict[str, Callable[[Any], Device]] = {
     "keyboard": _keyboard,
     "gamepad": _gamepad,
     "spacemouse": _spacemouse,
+    "leader-topic": _leader,
 }
 DEVICES = ("browser", *HANDS)
 
@@ -53,7 +60,7 @@ def open_device(name: str, env: Any, *, page: bool = True, **options: Any) -> De
     check_device(name)
     if name == "browser":
         return BrowserDevice(env, **options)
-    hand = HANDS[name]()
+    hand = HANDS[name](env)
     return Watched(hand, BrowserDevice(env, **options)) if page else hand
 
 

@@ -45,7 +45,12 @@ class Keyboard:
                 "the keyboard needs an X display and DISPLAY is not set. Without a screen: device=browser, "
                 "or xvfb-run diffbot collect ..."
             )
-        pynput = require("pynput.keyboard", "teleop")
+        try:
+            pynput = require("pynput.keyboard", "teleop")
+        except ImportError as error:  # pynput connects when it is imported
+            raise SimEnvError(
+                f"the keyboard cannot be read on the display {os.environ.get('DISPLAY', '')}: {error}"
+            ) from error
         self._lock = threading.Lock()
         self._held: set[str] = set()
         self._given: list[Command] = []
