@@ -20,6 +20,7 @@ from diffbot.data.writer import writer_lock
 from diffbot.errors import DataError
 from sim_envs.recording import render_states, versions
 from sim_envs.teleoperation.devices import check_device, open_device
+from sim_envs.teleoperation.driver import Driver
 from sim_envs.teleoperation.episode import Demonstration
 from sim_envs.teleoperation.session import TeleoperationSession
 
@@ -105,6 +106,7 @@ def run_device(config: CollectConfig) -> int:
         **options,
         **({"cameras": tuple(config.cameras), "image_size": size} if config.cameras else {}),
     )
+    Driver(seen)  # refuses a task that no device can lead
     contract = Contract.from_dict(seen.unwrapped.contract())
     seen.close()
     env: Any = sim_envs.make(config.task, **{"horizon": HORIZON_FACTOR * spec.horizon, **options})
@@ -149,7 +151,8 @@ def run_device(config: CollectConfig) -> int:
             outcome = session.run()
         except KeyboardInterrupt:
             outcome = "quit"
-        console.print(f"{session.message}", soft_wrap=True)
+            session.message = "stopped; an episode that was being recorded is discarded"
+        console.print(session.message, soft_wrap=True)
         console.print(f"{path}: {len(store)} episodes, {store.steps} steps", soft_wrap=True)
         return 1 if outcome == "lost" else 0
     finally:

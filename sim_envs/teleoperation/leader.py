@@ -59,7 +59,7 @@ class LeaderTopic:
         self._node.create_subscription(String, COMMAND_TOPIC, self._obey, 10)
 
     def read(self) -> Input:
-        """The leader's last posture. Raises DeviceLostError when it falls silent while an episode is recorded."""
+        """The leader's last posture. Raises DeviceLostError for a wrong message, or silence while an episode is recorded."""
         before = -1.0
         for _ in range(MAX_MESSAGES):
             before = self._heard
@@ -67,7 +67,7 @@ class LeaderTopic:
             if self._heard == before:
                 break
         if self._problem:
-            raise SimEnvError(self._problem)
+            raise DeviceLostError(self._problem)
         silent = time.monotonic() - self._heard
         if self._leading and self._joints is not None and silent > SILENT_S:
             raise DeviceLostError(f"the leader arm on '{TOPIC}' has been silent for {silent:.1f} s")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sim_envs.errors import SimEnvError
 from sim_envs.teleoperation.device import Command, Device, DeviceLostError, View
 from sim_envs.teleoperation.driver import Driver
 from sim_envs.teleoperation.episode import Demonstration, EpisodeLog
@@ -160,7 +161,10 @@ class TeleoperationSession:
     def _prepare(self) -> None:
         """Reset to the next episode and wait for the start."""
         self.log = None
-        self.seed = min(self._again) if self._again else next(self.seeds)
+        seed = min(self._again) if self._again else next(self.seeds, None)
+        if seed is None:
+            raise SimEnvError("the seeds of this session are used up; start from a lower one")
+        self.seed = seed
         self._again = [s for s in self._again if s != self.seed]
         self.observation, _ = self.env.reset(seed=self.seed)
         self.driver.reset()

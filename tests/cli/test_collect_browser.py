@@ -42,6 +42,7 @@ def session(tmp_path: Path) -> Iterator[tuple[Any, Path, subprocess.Popen[str]]]
     path = tmp_path / "lift.zarr"
     command = [sys.executable, "-m", "diffbot.cli.main", "collect", "task=robosuite/lift", "device=browser"]
     command += [f"out={path}", "port=0", f"seed={SEED}", "episodes=2", "operator=ada", "scene=false"]
+    command += ["cameras=[agentview]", "image_size=[48,48]"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, bufsize=1)
     try:
         assert process.stdout is not None
@@ -105,6 +106,8 @@ def test_lift_led_from_the_page(session: tuple[Any, Path, subprocess.Popen[str]]
     ]  # fmt: skip
     lifted = arrays["object"][-1, 2] - arrays["object"][0, 2]
     assert lifted > 0.01 and arrays["action"][0, :6].any() and arrays["action"][-1, 6] == 1
+    images = arrays["agentview_image"]
+    assert images.shape == (len(arrays["action"]), 48, 48, 3) and (images[0] != images[-1]).any()
     result = replay(env, arrays, meta, 0)
     assert result.success and float(result.drift.max()) == 0.0
     env.close()
