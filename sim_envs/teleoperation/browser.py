@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -151,7 +152,9 @@ class BrowserDevice:
             for axis, letter in enumerate("xyz"):
                 for sign in (-1, 1):
                     direction = sign * np.eye(3)[axis]
-                    self._button(f"{'+' if sign > 0 else '-'}{letter}", lambda d=direction: self.nudge(d))
+                    self._button(
+                        f"{'+' if sign > 0 else '-'}{letter}", functools.partial(self.nudge, direction)
+                    )
             self._button("-yaw", lambda: self.turn(-1.0))
             self._button("+yaw", lambda: self.turn(1.0))
         self._handle = self.server.scene.add_transform_controls("/target", scale=0.15)

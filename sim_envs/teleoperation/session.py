@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from sim_envs.env import Observation
 from sim_envs.errors import SimEnvError
 from sim_envs.teleoperation.device import Command, Device, DeviceLostError, View
 from sim_envs.teleoperation.driver import Driver
@@ -59,6 +60,7 @@ class TeleoperationSession:
         self._again: list[int] = []
         self._kept: list[int] = []
         self._viewed = -np.inf
+        self.observation: Observation = {}
         self._prepare()
 
     def run(self) -> str:
