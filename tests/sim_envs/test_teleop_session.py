@@ -158,3 +158,22 @@ def test_trim_keeps_every_motion_and_the_success(steps: list[tuple[bool, bool]])
     assert not active[: kept.start].any() and active[kept.start]
     assert not active[kept.stop :].any() and 0 <= kept.start < kept.stop <= len(active)
     assert success[kept.stop - 1] or not success[-1]
+
+
+def test_undo_killed_half_way_leaves_a_whole_dataset(
+    env, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    episode = [say(Command.START), *move(4), say(Command.STOP)]
+    _, _, store = teleoperate(env, tmp_path / "a.zarr", *episode, *episode, say(Command.QUIT))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("diffbot.cli.collect_device.cut", killed)
+        with pytest.raises(KeyboardInterrupt):
+            drop_last(store)
+    assert len(EpisodeStore.open(store.path)) == 1
+    with pytest.warns(UserWarning, match="1 committed episodes are intact"):
+        repaired = EpisodeStore.open(store.path, "a")
+    assert len(repaired) == 1 and repaired.meta("seed").tolist() == [7]
