@@ -7,7 +7,6 @@ import importlib
 from collections.abc import Iterable
 from types import ModuleType
 
-
 # A longer list of choices is cut to the nearest ones; the command that lists them all follows it.
 LONG_LIST, SHOWN = 30, 8
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim_envs.errors import SimEnvError, unknown
@@ -105,7 +105,8 @@ def _catalogue() -> dict[str, TaskSpec]:
 
     found: dict[str, TaskSpec] = {}
     for module in pkgutil.iter_modules(sim_envs.__path__):
-        if not module.ispkg or importlib.util.find_spec(f"sim_envs.{module.name}.tasks") is None:
+        # Looked up as a file, because a search through importlib would import the package, and with it its simulator.
+        if not any((Path(folder) / module.name / "tasks.py").is_file() for folder in sim_envs.__path__):
             continue
         for entry in importlib.import_module(f"sim_envs.{module.name}.tasks").TASKS:
             if entry.id in found:

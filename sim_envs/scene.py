@@ -55,7 +55,10 @@ class MujocoScene:
 
     def _visible(self, geom: int) -> bool:
         group = int(self.model.geom_group[geom])
-        if self.model.geom_type[geom] in (_TYPES.mjGEOM_HFIELD, _TYPES.mjGEOM_SDF) or self._rgba(geom)[3] == 0:
+        if (
+            self.model.geom_type[geom] in (_TYPES.mjGEOM_HFIELD, _TYPES.mjGEOM_SDF)
+            or self._rgba(geom)[3] == 0
+        ):
             return False
         return group < COLLISION_GROUPS[0] and (group != 0 or self._group_0_is_seen)
 
@@ -78,7 +81,9 @@ def geometry(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
         mesh = int(model.geom_dataid[geom])
         first, count = int(model.mesh_vertadr[mesh]), int(model.mesh_vertnum[mesh])
         face, faces = int(model.mesh_faceadr[mesh]), int(model.mesh_facenum[mesh])
-        return model.mesh_vert[first : first + count].copy(), model.mesh_face[face : face + faces].astype(np.uint32)
+        return model.mesh_vert[first : first + count].copy(), model.mesh_face[face : face + faces].astype(
+            np.uint32
+        )
     if kind == _TYPES.mjGEOM_PLANE:
         half = [s if s > 0 else PLANE_HALF_SIZE for s in size[:2]]
         shape = trimesh.creation.box((2 * half[0], 2 * half[1], 1e-3))
@@ -95,5 +100,7 @@ def geometry(model: mujoco.MjModel, geom: int) -> tuple[np.ndarray, np.ndarray]:
         shape = trimesh.creation.capsule(2 * size[1], size[0], count=[12, 12])
         shape.apply_translation([0, 0, -shape.bounds.mean(axis=0)[2]])
     else:
-        raise SimEnvError(f"geom {geom} has the type {_TYPES(kind).name}, which cannot be drawn in the browser")
+        raise SimEnvError(
+            f"geom {geom} has the type {_TYPES(kind).name}, which cannot be drawn in the browser"
+        )
     return np.asarray(shape.vertices, np.float32), np.asarray(shape.faces, np.uint32)
