@@ -89,7 +89,8 @@ class PolicyRunner:
         generator = torch.Generator(device=self.device)
         step = max(0, round((newest - self._start) * self.contract.rate))
         generator.manual_seed(step_seed(self.seed, self.episode_seed, step))
-        with torch.inference_mode():
+        # A prefix is met by guidance, which differentiates through the network: no_grad tensors can take part in that.
+        with torch.inference_mode() if prefix is None else torch.no_grad():
             batch = {k: torch.from_numpy(v).unsqueeze(0).to(self.device) for k, v in arrays.items()}
             observation, committed = self._transformed(batch, prefix)
             actions = self.method.act(observation, generator=generator, prefix=committed)

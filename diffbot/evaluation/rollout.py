@@ -45,6 +45,7 @@ def rollout(
     episode = Episode(seed)
     observation, info = env.reset(seed=seed)
     loop.reset(seed, start=0.0)
+    before = loop.controller.counters.copy()
     film = (lambda: episode.frames.append(env.unwrapped.render_image(camera, size, size))) if camera else None
     if film:
         film()
@@ -73,6 +74,6 @@ def rollout(
             episode.success = True
         if episode.success or terminated or truncated:
             break
-    episode.counters = dict(loop.controller.counters)
+    episode.counters = dict(loop.controller.counters - before)
     episode.actions = np.stack(actions)
     return episode

@@ -8,6 +8,7 @@ from small_policies import make
 
 from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract
+from diffbot.methods.protocol import Prefix
 
 MODE = 0.7
 
@@ -61,6 +62,20 @@ def test_both_modes_are_hit(name: str, settings: dict[str, object], updates: int
     near = (chunks[:, :, 0].abs() - MODE).abs() < 0.15
     assert float(near.float().mean()) > 0.85
     assert float((chunks[:, :, 1] - 0.2).abs().mean()) < 0.06
+
+
+def test_a_chunk_goes_on_on_the_side_of_its_committed_prefix(contract: Contract) -> None:
+    """Real-time chunking: the free steps learn of the frozen one, where each side alone would be drawn half of the time."""
+    policy = trained("diffusion_policy", contract, 1000, **SAMPLE)
+    batch = two_modes(4, policy.observation_horizon, 400, 10_000)
+    known = torch.zeros(400, 4, 2)
+    known[:, :, 0], known[:, :, 1] = -MODE, 0.2
+    prefix = Prefix(known, torch.tensor([1.0, 0.0, 0.0, 0.0]))
+    with torch.no_grad():
+        chunks = policy.act(batch.observations, generator=torch.Generator().manual_seed(0), prefix=prefix)
+    torch.testing.assert_close(chunks[:, 0], known[:, 0])
+    left = chunks[:, 1:, 0] < 0
+    assert float(left.float().mean()) > 0.9, "without guidance about half would cross over"
 
 
 def test_regression_goes_between_the_modes(contract: Contract) -> None:

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract
 from diffbot.diffusion.constraints import Clip, Constraint, Inpaint, Together
-from diffbot.diffusion.denoiser import Denoiser
+from diffbot.diffusion.denoiser import Denoise, Denoiser
+from diffbot.diffusion.guidance.inpaint import InpaintGuidance
 from diffbot.diffusion.losses import diffusion_loss
 from diffbot.diffusion.predictions import prediction_by_name
 from diffbot.diffusion.schedule import prior_noise
@@ -44,11 +45,14 @@ class DiffusionPolicyConfig(ImitationConfig):
     inference_steps: int = 10  # paper: 100 (ddpm), 10 (ddim on the robot)
     clip: bool = True  # keep predicted clean actions in [-1, 1] while sampling; paper: True
     temperature: float = 1.0  # scale of the initial noise; below 1 draws nearer to the mode
+    prefix_weight: float = 5.0  # largest weight of the guidance to a committed prefix (Black et al. 2025: 5)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.inference_steps < 1:
             raise ConfigError(f"inference_steps must be at least 1, got {self.inference_steps}")
+        if self.prefix_weight <= 0:
+            raise ConfigError(f"prefix_weight must be positive, got {self.prefix_weight}")
         if self.temperature < 0:
             raise ConfigError(f"temperature must not be negative, got {self.temperature}")
 
@@ -121,8 +125,9 @@ class DiffusionPolicy(ImitationPolicy):
     ) -> Tensor:
         """Sample a chunk [B, H, A] in the transformed space.
 
-        observation: {key: [B, To, ...]}. prefix: actions that the chunk is pulled to with weights in [0, 1] at every
-        denoising step (real-time chunking by inpainting, Black et al. 2025).
+        observation: {key: [B, To, ...]}. prefix: actions that the chunk continues with weights in [0, 1] (real-time
+        chunking, Black et al. 2025): guidance through the network's Jacobian lets the free steps learn of the committed
+        ones, and steps of weight 1 are kept exactly. Call under `no_grad` then, not under `inference_mode`.
         """
         condition = self.encode(observation)
         assert condition.global_ is not None
@@ -134,7 +139,12 @@ class DiffusionPolicy(ImitationPolicy):
             device=condition.global_.device,
             temperature=self.config.temperature,
         )
-        denoise = Denoiser(self.network, self.schedule, self.prediction, condition)
+        denoise: Denoise = Denoiser(self.network, self.schedule, self.prediction, condition)
+        if prefix is not None:
+            # An engine's compiled form of the network has no derivative, so guidance takes the module itself.
+            module = Denoiser(self.model["network"], self.schedule, self.prediction, condition)
+            weights = prefix.weights[None, :, None].expand(shape)
+            denoise = InpaintGuidance(module, prefix.actions, weights, self.config.prefix_weight)
         return self.solver(
             denoise,
             noise,
@@ -145,7 +155,7 @@ class DiffusionPolicy(ImitationPolicy):
         )
 
     def constraint(self, prefix: Prefix | None, shape: tuple[int, int, int]) -> Constraint | None:
-        """Clipping, then the committed prefix."""
+        """Clipping, then the frozen part of the committed prefix."""
         parts: list[Constraint] = []
         if self.config.clip:
             parts.append(Clip(-1.0, 1.0))
@@ -154,5 +164,5 @@ class DiffusionPolicy(ImitationPolicy):
                 raise ConfigError(
                     f"prefix actions have shape {tuple(prefix.actions.shape)}, the chunk {shape}"
                 )
-            parts.append(Inpaint(prefix.weights[None, :, None], prefix.actions))
+            parts.append(Inpaint((prefix.weights >= 1.0)[None, :, None], prefix.actions))
         return Together(*parts) if len(parts) > 1 else (parts[0] if parts else None)
