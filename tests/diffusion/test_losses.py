@@ -139,8 +139,8 @@ def test_a_trained_network_samples_the_mixture(prediction: str) -> None:
     known, schedule, form = mixture(), VPCosine(), prediction_by_name(prediction)
     net, generator = Small(), seeded(1)
     optimizer = torch.optim.Adam(net.parameters(), 2e-3)
-    for step in range(3000):
-        optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / 3000)
+    for step in range(8000):
+        optimizer.param_groups[0]["lr"] = 2e-3 * (1 - step / 8000)
         data = known.draw(512, generator).float()
         loss = diffusion_loss(net, schedule, form, data, weighting="min_snr", generator=generator)
         optimizer.zero_grad()
