@@ -27,7 +27,7 @@ def pusht_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def command(policy: Path, out: Path, *more: str) -> list[str]:
-    arguments = ["ros", "demo", f"policy={policy}", f"out={out}", "rate_scale=20", *more]
+    arguments = ["ros", "demo", f"policy={policy}", f"out={out}", "rate_scale=6", *more]
     return [sys.executable, "-m", "diffbot.cli.main", *arguments]
 
 
@@ -59,7 +59,7 @@ def test_demo_closes_the_loop_and_verifies_it(pusht_policy: Path, tmp_path: Path
     assert record["seeds"] == [100000, 100001]
     assert record["ros.chunks_equal"] is True
     assert record["ros.steps"] == 600 or record["ros.success"] > 0
-    # a chunk has 16 steps and is meant to be followed for 8; a loaded machine is late at 20 times the rate
+    # a chunk has 16 steps and is meant to be followed for 8; a loaded machine is late at 6 times the rate
     assert record["ros.chunks"] > record["ros.steps"] / 16
     wins = sum(row["success"] for row in record["rows"])
     assert record["ros.interval"] == [round(v, 4) for v in wilson_interval(wins, 2)]

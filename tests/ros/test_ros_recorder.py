@@ -26,7 +26,7 @@ def test_bag_and_store_equal_what_the_policy_consumed(
     pytest.importorskip("mujoco")
     policy = task_bundle(tmp_path, "pusht/state", episodes=2, steps=50)
     settings = GraphSettings(
-        policy=str(policy), rate_scale=10.0, traces=str(tmp_path / "traces"), out=str(tmp_path / "recording")
+        policy=str(policy), rate_scale=3.0, traces=str(tmp_path / "traces"), out=str(tmp_path / "recording")
     )
     with (
         Processes(recording(settings), ros_environment, tmp_path / "log") as processes,
