@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
     except Exception as error:
         # sim_envs and diffusion know nothing of diffbot.errors and raise their own user errors.
-        if type(error).__name__ not in ("SimEnvError", "DiffusionError") and not _is_named(error):
+        if not _is_named(error):
             raise
         print(f"error: {error}", file=sys.stderr)
     return 2
