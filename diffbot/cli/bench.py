@@ -43,7 +43,7 @@ def load(name: str) -> ModuleType:
 
 
 def main(arguments: list[str]) -> int:
-    """Run `diffbot bench NAME [--json FILE] [key=value ...]`."""
+    """Run `diffbot bench NAME [--json FILE] [key=value ...]`; `--key value` means key=value."""
     from diffbot.cli.config import parse
     from diffbot.evaluation.bench import write_result
 
@@ -57,6 +57,7 @@ def main(arguments: list[str]) -> int:
         print(verb_help(f"bench {name} [--json FILE]", verb))
         return 0
     target = _json_path(rest)
+    rest = _as_overrides(rest)
     result = module.run(parse(module.Config, rest))
     show(name, result)
     if target is not None:
@@ -100,6 +101,23 @@ def _json_path(rest: list[str]) -> Path | None:
             del rest[i : i + 2]
             return path
     return None
+
+
+def _as_overrides(rest: list[str]) -> list[str]:
+    """`--only P1,P2` and `--only=P1,P2` become only=[P1,P2]; a value without a comma stays as it is."""
+    overrides, words = [], iter(rest)
+    for word in words:
+        if not word.startswith("--"):
+            overrides.append(word)
+            continue
+        key, given, value = word[2:].partition("=")
+        if not given:
+            value = next(words, "")
+            if not value or value.startswith("--"):
+                raise ConfigError(f"--{key} needs a value: --{key} VALUE, or {key}=VALUE")
+        quoted = value[:1] in "[{\"'"
+        overrides.append(f"{key}=[{value}]" if "," in value and not quoted else f"{key}={value}")
+    return overrides
 
 
 def _text(value: object) -> str:
