@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from diffbot.cli.verb import Verb
+from diffbot.data.contract import Contract
 from diffbot.errors import BundleError, ConfigError
 
 
@@ -48,7 +50,6 @@ class EvaluateConfig:
 
 def run(config: EvaluateConfig) -> int:
     """Evaluate, print success with its interval, write report.json, rollouts.mp4, frames.png and signals.png."""
-    import sim_envs
     from diffbot.control import Latency
     from diffbot.evaluation.evaluate import RolloutSettings, evaluate, summarize
     from diffbot.methods.bundle import load_bundle
@@ -58,11 +59,7 @@ def run(config: EvaluateConfig) -> int:
     policy = find_bundle(config.policy)
     contract = load_bundle(policy).contract
     task = config.task or contract.task
-    spec = sim_envs.spec(task)
-    cameras = contract.image_keys
-    make_env = functools.partial(
-        sim_envs.make, task, cameras=tuple(k.removesuffix("_image") for k in cameras)
-    )
+    make_env, spec = task_environment(contract, task)
     seeds = list(range(config.seed, config.seed + config.episodes))
     camera = config.camera or (_first_camera(make_env) if config.video else "")
     settings = RolloutSettings(
@@ -94,6 +91,23 @@ def run(config: EvaluateConfig) -> int:
         f"on seeds {seeds[0]}..{seeds[-1]}\nwritten: {out}"
     )
     return 0
+
+
+def task_environment(contract: Contract, task: str = "") -> tuple[Callable[[], Any], Any]:
+    """A picklable factory of the environment that offers a policy's images, and the task's specification.
+
+    task: instead of the one that the contract names. Raises ConfigError or SimEnvError where there is none.
+    """
+    import sim_envs
+
+    if not task and not contract.task:
+        raise ConfigError("the policy's dataset names no task; name one: task=robosuite/lift")
+    spec = sim_envs.spec(task or contract.task)
+    options: dict[str, Any] = {}
+    if contract.image_keys:
+        options["cameras"] = tuple(key.removesuffix("_image") for key in contract.image_keys)
+        options["image_size"] = tuple(contract.field(contract.image_keys[0]).shape[:2])
+    return functools.partial(sim_envs.make, spec.id, **options), spec
 
 
 def find_bundle(path: str) -> Path:

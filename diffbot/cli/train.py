@@ -16,6 +16,9 @@ from diffbot.errors import ConfigError, DataError
 from diffbot.training.config import TrainingConfig
 
 
+FIRST_ROLLOUT_SEED = 200_000
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """Which method learns what from which episodes."""
@@ -37,7 +40,9 @@ def run(config: TrainConfig) -> int:
     if config.resume is not None:
         training = config.training
         _refuse_changes(config)
-        result = runs.resume(Path(config.resume), steps=training.steps, minutes=training.minutes)
+        result = runs.resume(
+            Path(config.resume), steps=training.steps, minutes=training.minutes, rollouts=roll_out
+        )
     else:
         spec = runs.RunSpec(
             config.method.name,
@@ -47,7 +52,7 @@ def run(config: TrainConfig) -> int:
             config.seed,
             config.task,
         )
-        result = runs.start(spec, run_folder(config))
+        result = runs.start(spec, run_folder(config), rollouts=roll_out)
     outcome = result.outcome
     loss = f", loss {outcome.metrics['loss']:.4f}" if "loss" in outcome.metrics else ""
     console.print(
@@ -61,6 +66,22 @@ def run(config: TrainConfig) -> int:
         return 128 + signal.Signals[outcome.stopped].value
     console.print(f"policy: {result.bundle}", highlight=False, soft_wrap=True)
     return 0
+
+
+def roll_out(bundle: Path, episodes: int) -> dict[str, float]:
+    """Success of a bundle in its task on seeds of their own, apart from those of demonstrations and of evaluation."""
+    import numpy as np
+
+    from diffbot.cli.evaluate import task_environment
+    from diffbot.evaluation.evaluate import RolloutSettings, evaluate, summarize
+    from diffbot.methods.bundle import load_bundle
+
+    make_env, spec = task_environment(load_bundle(bundle).contract)
+    seeds = range(FIRST_ROLLOUT_SEED, FIRST_ROLLOUT_SEED + episodes)
+    record = summarize(list(evaluate(make_env, bundle, seeds, RolloutSettings(horizon=spec.horizon))))
+    low, high = record["interval"]
+    means = {name: float(np.mean(record[name])) for name in ("steps", "rewards")}
+    return {"success": record["success"], "low": low, "high": high, **means}
 
 
 def _refuse_changes(config: TrainConfig) -> None:
@@ -124,6 +145,7 @@ VERB = Verb(
     (
         "diffbot train task=robosuite/lift method=diffusion_policy",
         "diffbot train task=robosuite/lift method.network=unet method.solver=dpmpp_2m training.minutes=10",
+        "diffbot train task=robosuite/lift training.rollout_every=2000 training.rollout_episodes=20",
         "diffbot train dataset=datasets/lift.zarr method=bc_mlp training.steps=2000 out=runs/bc",
         "diffbot train resume=runs/lift_diffusion_policy",
     ),

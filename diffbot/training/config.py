@@ -23,6 +23,9 @@ class TrainingConfig:
     log_every: int = 50  # steps between lines of metrics
     checkpoint_every: int = 1000  # steps between checkpoints
     keep: int = 3  # newest checkpoints that are kept
+    bundles: int = 0  # newest checkpoints whose policies are kept too, as bundles policies/step_*
+    rollout_every: int = 0  # steps between rollouts of the policy in its simulated task; 0: none
+    rollout_episodes: int = 10  # episodes of such a rollout
     accelerator: str = "auto"  # Lightning Fabric: auto, cpu, cuda, mps
     devices: str = "1"  # processes on this machine: a number or "auto" for all GPUs
     nodes: int = 1  # machines (started by torchrun)
@@ -34,10 +37,13 @@ class TrainingConfig:
         if self.steps is not None and self.minutes is not None:
             raise ConfigError("give training.steps or training.minutes, not both")
         positive = ("steps", "minutes", "batch_size", "validate_every", "validation_batches", "log_every")
-        for name in (*positive, "checkpoint_every", "keep", "nodes", "threads"):
+        for name in (*positive, "checkpoint_every", "keep", "rollout_episodes", "nodes", "threads"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"training.{name} must be positive, got {value}")
+        for name in ("bundles", "rollout_every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"training.{name} must not be negative, got {getattr(self, name)}")
         if not 0.0 <= self.validation < 1.0:
             raise ConfigError(f"training.validation must be in [0, 1), got {self.validation}")
         if self.precision not in PRECISIONS:

@@ -5,12 +5,17 @@ statistics.safetensors   what the transforms were fitted to
 metrics.jsonl            one line of metrics a time, also as tensorboard/
 checkpoints/step_*       the newest states, for resume
 policy/                  the bundle, written with every checkpoint
+policies/step_*          bundles of the newest checkpoints, when training.bundles asks for them
+best/                    the bundle with the highest success of the rollouts in training, where there were any
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import shutil
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,15 +26,26 @@ import yaml
 
 from diffbot.data.transforms import TransformGroup
 from diffbot.errors import BundleError, ConfigError, ContractError, DataError
-from diffbot.methods.bundle import load_tensors, plain, remove_leftovers, save_bundle, save_tensors
+from diffbot.methods.bundle import (
+    atomic_folder,
+    load_tensors,
+    plain,
+    remove_leftovers,
+    save_bundle,
+    save_tensors,
+)
 from diffbot.methods.registry import build_config, method_by_name
 from diffbot.training.accelerator import FabricAccelerator
-from diffbot.training.checkpoint import newest_checkpoint
+from diffbot.training.checkpoint import list_checkpoints, newest_checkpoint
 from diffbot.training.config import DEFAULT_STEPS, TrainingConfig
 from diffbot.training.data import TrainingData, load_data
+from diffbot.training.metrics import read_metrics
 from diffbot.training.trainer import Outcome, Trainer
 
 RUN_FILE, STATISTICS_FILE = "run.yaml", "statistics.safetensors"
+
+# (bundle, episodes) -> metrics, "success" among them: simulation comes from outside, training knows no simulator.
+Rollouts = Callable[[Path, int], Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -56,24 +72,30 @@ class RunResult:
     parameters: int
 
 
-def start(spec: RunSpec, folder: Path) -> RunResult:
-    """Train anew in `folder`. Raises ConfigError when a run is there already."""
+def start(spec: RunSpec, folder: Path, rollouts: Rollouts | None = None) -> RunResult:
+    """Train anew in `folder`; `rollouts` is called as often as `training.rollout_every` says.
+
+    Raises ConfigError when a run is there already, or when rollouts are asked for and none are given.
+    """
     if (folder / RUN_FILE).exists():
         raise ConfigError(
             f"'{folder}' holds a run already. Continue it: diffbot train resume={folder}. Or choose another out="
         )
+    _check_rollouts(spec.training, rollouts)
     _set_threads(spec.training)
     accelerator = FabricAccelerator.launch(spec.training)
     data = _open(spec, None)
     spec = dataclasses.replace(spec, episodes=len(data.store), transforms=plain(data.transforms.spec()))
-    trainer = _trainer(spec, data, folder, accelerator)
+    trainer = _trainer(spec, data, folder, accelerator, rollouts)
     if trainer.first:
         write_spec(folder, spec, data.transforms)
     accelerator.barrier()
     return _finish(trainer, spec)
 
 
-def resume(folder: Path, *, steps: int | None = None, minutes: float | None = None) -> RunResult:
+def resume(
+    folder: Path, *, steps: int | None = None, minutes: float | None = None, rollouts: Rollouts | None = None
+) -> RunResult:
     """Continue a run from its newest whole checkpoint; `steps` or `minutes` replace its budget.
 
     With an unchanged budget in steps the result equals that of an uninterrupted run.
@@ -84,13 +106,14 @@ def resume(folder: Path, *, steps: int | None = None, minutes: float | None = No
         spec = dataclasses.replace(
             spec, training=dataclasses.replace(spec.training, steps=steps, minutes=minutes)
         )
+    _check_rollouts(spec.training, rollouts)
     _set_threads(spec.training)
     accelerator = FabricAccelerator.launch(spec.training)
     if accelerator.rank == 0:
-        for place in (folder, folder / "checkpoints"):
+        for place in (folder, folder / "checkpoints", folder / "policies"):
             remove_leftovers(place)
     data = _open(spec, transforms)
-    trainer = _trainer(spec, data, folder, accelerator)
+    trainer = _trainer(spec, data, folder, accelerator, rollouts)
     if any(trainer.checkpoints.glob("step_*")):
         _, state = newest_checkpoint(trainer.checkpoints)
         trainer.load_state(state)
@@ -145,13 +168,59 @@ def _open(spec: RunSpec, transforms: TransformGroup | None) -> TrainingData:
     return data
 
 
-def _trainer(spec: RunSpec, data: TrainingData, folder: Path, accelerator: FabricAccelerator) -> Trainer:
+def _check_rollouts(training: TrainingConfig, rollouts: Rollouts | None) -> None:
+    if training.rollout_every and rollouts is None:
+        raise ConfigError(
+            "training.rollout_every asks for rollouts in simulation, but none were given: use `diffbot train`, or hand "
+            "`start` a function from (bundle, episodes) to metrics"
+        )
+
+
+def _trainer(
+    spec: RunSpec,
+    data: TrainingData,
+    folder: Path,
+    accelerator: FabricAccelerator,
+    rollouts: Rollouts | None,
+) -> Trainer:
     method = method_by_name(spec.method).cls(spec.config, data.method_contract, seed=spec.seed)
     trainer = Trainer(
         method, data, spec.training, folder, accelerator, seed=spec.seed, title=f"train {spec.method}"
     )
-    trainer.on_save = lambda: _write_bundle(trainer, spec)
+    trainer.on_save = lambda: _write_bundles(trainer, spec)
+    if rollouts is not None:
+        trainer.on_rollout = lambda: _roll_out(folder, rollouts, spec.training.rollout_episodes)
     return trainer
+
+
+def _roll_out(folder: Path, rollouts: Rollouts, episodes: int) -> dict[str, float]:
+    """Metrics of the present bundle; it is kept as best/ too where no earlier one succeeded more often."""
+    metrics = {name: float(value) for name, value in rollouts(folder / "policy", episodes).items()}
+    before = [line["success"] for line in read_metrics(folder, "rollout")]
+    if metrics["success"] >= max(before, default=0.0):
+        _copy_bundle(folder / "policy", folder / "best", metrics)
+    return metrics
+
+
+def _copy_bundle(bundle: Path, target: Path, rollout: Mapping[str, float] | None = None) -> None:
+    """Copy a bundle as one whole; `rollout` goes into its report."""
+    with atomic_folder(target) as part:
+        shutil.copytree(bundle, part, dirs_exist_ok=True)
+        if rollout is not None:
+            report = json.loads((part / "report.json").read_text())
+            (part / "report.json").write_text(
+                json.dumps(report | {"rollout": dict(rollout)}, indent=2) + "\n"
+            )
+
+
+def _write_bundles(trainer: Trainer, spec: RunSpec) -> None:
+    """policy/, and where asked for the newest ones under policies/."""
+    _write_bundle(trainer, spec)
+    if spec.training.bundles:
+        policies = trainer.folder / "policies"
+        _copy_bundle(trainer.folder / "policy", policies / f"step_{trainer.step:08d}")
+        for _, old in list_checkpoints(policies)[: -spec.training.bundles]:
+            shutil.rmtree(old)
 
 
 def _write_bundle(trainer: Trainer, spec: RunSpec) -> None:

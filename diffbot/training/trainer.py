@@ -77,6 +77,7 @@ class Trainer:
         self.latest: dict[str, float] = {}
         self.latest_validation: dict[str, float] = {}
         self.on_save: Callable[[], None] | None = None  # the first process calls it after each checkpoint
+        self.on_rollout: Callable[[], dict[str, float]] | None = None  # likewise, where rollouts are due
         method.begin_training(accelerator, seed)
 
     # -- state ----------------------------------------------------------------------------------------------------
@@ -131,7 +132,8 @@ class Trainer:
                         break
                     self._update(done)
                     due = self.step % config.log_every == 0
-                    save = self.step % config.checkpoint_every == 0
+                    roll = config.rollout_every > 0 and self.step % config.rollout_every == 0
+                    save = roll or self.step % config.checkpoint_every == 0
                     if self.step % check_every == 0 or due or save:
                         self._check_losses()
                     if due:
@@ -146,6 +148,8 @@ class Trainer:
                     if save:
                         self.save()
                         saved = self.step
+                    if roll:
+                        clock += self._roll_out(log)
                 self._check_losses()
                 if self.step != saved:
                     self.save()
@@ -217,6 +221,14 @@ class Trainer:
         if self.first and self.on_save is not None:
             self.on_save()
         self.accelerator.barrier()
+
+    def _roll_out(self, log: MetricsLog | None) -> float:
+        """Rollouts of the policy that was just saved, logged by the first process. Returns their seconds, no training."""
+        start = time.monotonic()
+        if log is not None and self.on_rollout is not None:
+            log.write(self.step, self.on_rollout(), "rollout")
+        self.accelerator.barrier()
+        return time.monotonic() - start
 
     # -- stopping -------------------------------------------------------------------------------------------------
 
