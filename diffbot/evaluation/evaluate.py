@@ -81,7 +81,10 @@ def evaluate(
 
 
 def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
-    """Plain record of an evaluation, episodes in the order of their seeds."""
+    """Plain record of an evaluation, episodes in the order of their seeds.
+
+    "return" is the mean of "rewards"; "coverage" the mean of "coverages" where the task has one.
+    """
     ordered = sorted(episodes, key=lambda episode: episode.seed)
     successes = sum(episode.success for episode in ordered)
     inference = [ms for episode in ordered for ms in episode.inference_ms]
@@ -91,6 +94,10 @@ def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
     for episode in ordered:
         for reason, count in episode.counters.items():
             counters[reason] = counters.get(reason, 0) + count
+    covered = [episode.coverage for episode in ordered if episode.coverage is not None]
+    scores = (
+        {"coverage": float(np.mean(covered)), "coverages": [round(c, 6) for c in covered]} if covered else {}
+    )
     return {
         "success": successes / len(ordered),
         "interval": list(wilson_interval(successes, len(ordered))),
@@ -98,12 +105,14 @@ def summarize(episodes: Sequence[Episode]) -> dict[str, Any]:
         "seeds": [episode.seed for episode in ordered],
         "successes": [episode.success for episode in ordered],
         "steps": [episode.steps for episode in ordered],
+        "return": float(np.mean([episode.reward for episode in ordered])),
         "rewards": [round(episode.reward, 6) for episode in ordered],
         "seam_jump": float(np.mean(seams)) if seams else 0.0,
         "in_chunk_step": float(np.mean(inside)) if inside else 0.0,
         "held": sum(episode.held for episode in ordered),
         "counters": counters,
         "inference_ms": [round(ms, 3) for ms in inference],
+        **scores,
     }
 
 

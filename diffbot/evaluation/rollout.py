@@ -16,6 +16,7 @@ class Episode:
     """What one rollout gave.
 
     success: whether info["success"] was True after any step. reward: undiscounted sum.
+    coverage: largest info["coverage"] in [0, 1] after any step (Push-T's published score), None where there is none.
     inference_ms: wall-clock time of each inference. seam_jumps, chunk_steps: largest change of a command entry between two
     ticks, where a new chunk took over and inside chunks. held: ticks without a chunk to follow.
     counters: reasons of the limits. actions: float32 [steps, A], kept when asked. frames: uint8 images, kept when asked.
@@ -25,6 +26,7 @@ class Episode:
     success: bool = False
     steps: int = 0
     reward: float = 0.0
+    coverage: float | None = None
     inference_ms: list[float] = field(default_factory=list)
     seam_jumps: list[float] = field(default_factory=list)
     chunk_steps: list[float] = field(default_factory=list)
@@ -70,6 +72,8 @@ def rollout(
             film()
         episode.reward += float(reward)
         episode.steps = step + 1
+        if "coverage" in info:
+            episode.coverage = max(episode.coverage or 0.0, float(info["coverage"]))
         if info["success"]:
             episode.success = True
         if episode.success or terminated or truncated:
