@@ -12,7 +12,7 @@ from diffbot.control.chunk import Chunk
 from diffbot.control.engine import accelerate
 from diffbot.control.history import ObservationHistory
 from diffbot.control.stitch import CommittedPrefix
-from diffbot.methods.protocol import Prefix
+from diffbot.methods.protocol import Memory, Prefix, Remembering
 
 if TYPE_CHECKING:
     from diffbot.methods.bundle import LoadedPolicy
@@ -34,6 +34,9 @@ class PolicyRunner:
 
     policy: what `load_bundle` returns. seed: of the run. backend: a name of `diffbot.control.engine.BACKENDS` or "auto";
     bit-identity holds between runs on the same back end.
+
+    A policy that goes on from its last plan (`Remembering`) is given what it left behind; then a chunk depends on the
+    episode's earlier chunks too, and the same observations and inferences in the same order give the same chunks.
     """
 
     def __init__(self, policy: LoadedPolicy, *, seed: int = 0, backend: str = "auto") -> None:
@@ -68,6 +71,7 @@ class PolicyRunner:
         self.history.clear()
         self._start = start
         self._chunks = 0
+        self._memory: tuple[Memory, int] | None = None
 
     def observe(self, observation: Mapping[str, np.ndarray], time: float) -> bool:
         """Take the observation stamped `time` (s). False when it is not newer than the last one, which is then ignored.
@@ -93,7 +97,7 @@ class PolicyRunner:
         with torch.inference_mode() if prefix is None else torch.no_grad():
             batch = {k: torch.from_numpy(v).unsqueeze(0).to(self.device) for k, v in arrays.items()}
             observation, committed = self._transformed(batch, prefix)
-            actions = self.method.act(observation, generator=generator, prefix=committed)
+            actions = self._act(observation, step, generator, committed)
             actions = self.policy.transforms.inverse({ACTION_KEY: actions}, context=batch)[ACTION_KEY][0]
         chunk = Chunk(
             actions=actions.to("cpu", torch.float32).numpy(),
@@ -111,7 +115,7 @@ class PolicyRunner:
 
         Afterwards shapes that were not met run uncompiled. Leaves no other trace: history, episode and chunk count are as before.
         """
-        saved = self.history, self._start, self._chunks
+        saved = self.history, self._start, self._chunks, self._memory
         self.history, self._start = ObservationHistory(self.history.horizon, self.period), 0.0
         blank = {k: np.zeros(f.shape, f.dtype) for k, f in self.inputs.observations.items()}
         self.history.push(blank, 0.0)
@@ -119,9 +123,26 @@ class PolicyRunner:
             for _ in range(rounds):
                 self.infer()
         finally:
-            self.history, self._start, self._chunks = saved
+            self.history, self._start, self._chunks, self._memory = saved
         for engine in self.engines:
             engine.sealed = True
+
+    def _act(
+        self,
+        observation: dict[str, torch.Tensor],
+        step: int,
+        generator: torch.Generator,
+        prefix: Prefix | None,
+    ) -> torch.Tensor:
+        """Actions [1, H, A] in the method's space; what the method wants to remember is kept for its next chunk."""
+        if not isinstance(self.method, Remembering):
+            return self.method.act(observation, generator=generator, prefix=prefix)
+        memory, then = self._memory if self._memory is not None else (None, step)
+        actions, remembered = self.method.act_on(
+            observation, memory, step - then, generator=generator, prefix=prefix
+        )
+        self._memory = (remembered, step) if remembered else None
+        return actions
 
     def _transformed(
         self, batch: dict[str, torch.Tensor], prefix: CommittedPrefix | None

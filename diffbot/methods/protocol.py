@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from diffbot.data.window_spec import WindowSpec
 
 Observation = Mapping[str, Tensor]
+Memory = Mapping[str, Tensor]
+"""What a policy wants to know again at its next call (its last plan): tensors by name."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,30 @@ class Policy(Protocol):
         self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
     ) -> Tensor:
         """Chunk [B, H, A] for `observation` {key: [B, To, ...]}; all randomness comes from `generator`."""
+        ...
+
+
+@runtime_checkable
+class Remembering(Protocol):
+    """A policy whose chunk also depends on what it did before: warm-started plans, recurrent states.
+
+    The memory is a value that the caller keeps, not a state of the policy: equal arguments give equal chunks, batches and
+    processes cannot mix their memories, and an episode begins by passing None.
+    """
+
+    def act_on(
+        self,
+        observation: Observation,
+        memory: Memory | None,
+        elapsed: int,
+        *,
+        generator: torch.Generator,
+        prefix: Prefix | None = None,
+    ) -> tuple[Tensor, Memory]:
+        """Chunk [B, H, A] and the memory for the next call.
+
+        memory: of the last call, None at an episode's start. elapsed: control steps between the two observations.
+        """
         ...
 
 
