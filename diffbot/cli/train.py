@@ -15,7 +15,6 @@ from diffbot.cli.verb import Verb
 from diffbot.errors import ConfigError, DataError
 from diffbot.training.config import TrainingConfig
 
-
 FIRST_ROLLOUT_SEED = 200_000
 
 

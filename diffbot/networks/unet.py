@@ -77,10 +77,14 @@ class UNet(Network):
         self.film = nn.Linear(config.time_dim + sizes.condition_dim, sum(self.widths))
 
     def predict(self, x: Tensor, t: Tensor, condition: Condition | None) -> Tensor:
+        return self.modulated(x, self._modulation(t, condition), condition.local if condition else None)
+
+    def _modulation(self, t: Tensor, condition: Condition | None) -> Tensor:
+        """All FiLM scales and biases [B, M]."""
         features = self.time(t)
         if condition is not None and condition.global_ is not None:
             features = torch.cat([features, condition.global_], dim=-1)
-        return self.modulated(x, self.film(F.mish(features)), condition.local if condition else None)
+        return self.film(F.mish(features))
 
     def precompute(self, times: Tensor, condition: Condition | None) -> StepCache:
         weight, split = self.film.weight, self.config.time_dim
@@ -94,9 +98,23 @@ class UNet(Network):
 
     def modulated(self, x: Tensor, modulation: Tensor, local: Tensor | None = None) -> Tensor:
         """The network given all FiLM scales and biases [B or 1, M]: tensors in, tensor out, for export."""
+        return self._through(x, modulation, local)[0]
+
+    def with_feature(self, x: Tensor, t: Tensor, condition: Condition | None) -> tuple[Tensor, Tensor]:
+        """The prediction, and the innermost feature [B, T', C'] behind it, for losses on what the network represents.
+
+        T' is T divided by 2 per level but the last, C' the last of `down_dims`. Arguments and errors as in the call.
+        """
+        self.check(x, condition)
+        local = condition.local if condition is not None else None
+        output, middle = self._through(x, self._modulation(t, condition), local)
+        return output, self.enter(middle)
+
+    def _through(self, x: Tensor, modulation: Tensor, local: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Output [B, T, C] and innermost feature in the layout's order."""
         parts = modulation.split(self.widths, dim=-1)
-        h, skips = self.encode(self.enter(x), parts, local)
-        return self.enter(self.head(self.decode(h, skips, parts, local)))
+        middle, skips = self.encode(self.enter(x), parts, local)
+        return self.enter(self.head(self.decode(middle, skips, parts, local))), middle
 
     def encode(
         self, h: Tensor, parts: tuple[Tensor, ...], local: Tensor | None = None
