@@ -145,14 +145,22 @@ def replace(store: EpisodeStore, make: Callable[[Path], EpisodeStore]) -> Episod
 
 
 @contextlib.contextmanager
-def new_store(path: str | Path, like: EpisodeStore, provenance: Mapping[str, Any]) -> Iterator[EpisodeStore]:
-    """An empty store with the contract of `like`, moved to `path` when the block ends without an error."""
+def new_store(
+    path: str | Path, like: EpisodeStore, provenance: Mapping[str, Any], *, independent: bool | None = None
+) -> Iterator[EpisodeStore]:
+    """An empty store with the contract of `like`, moved to `path` when the block ends without an error.
+
+    independent: whether its rows are transitions without neighbours; None: as those of `like`.
+    """
     path = Path(path)
     if path.exists():
         raise DataError(f"{path} exists already. Choose another path")
     scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.writing")
     try:
-        yield EpisodeStore.create(scratch, like.contract, provenance, image_codec=like.image_codec)
+        independent = like.independent if independent is None else independent
+        yield EpisodeStore.create(
+            scratch, like.contract, provenance, image_codec=like.image_codec, independent=independent
+        )
         os.rename(scratch, path)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from diffbot.data.edit import new_store
 from diffbot.data.store import EpisodeStore
+from diffbot.data.transitions import transition_rows
 from diffbot.errors import DataError
 
 
@@ -20,23 +21,30 @@ def merge(
 
     ratios: how many episodes of each, in proportion; as many as possible without repeating one, drawn by `seed`. Each
     episode gets the per-episode value `source`, the number of the store it came from. Contracts and arrays must match;
-    raises DataError or ContractError before anything is written.
+    raises DataError or ContractError before anything is written. Where a source holds independent transitions (a
+    synthesized dataset), all become such, and the ratios are those of steps.
     """
     if len(sources) < 2:
         raise DataError(f"merging needs two or more datasets, got {len(sources)}")
     first = sources[0]
+    mixed = any(store.independent for store in sources)
     for other in sources[1:]:
         first.contract.require_match(other.contract, str(first.path.name), str(other.path.name))
         other.contract.require_match(first.contract, str(other.path.name), str(first.path.name))
-        for what in ("keys", "meta_names"):
+        for what in () if mixed else ("keys", "meta_names"):
             mine, theirs = set(getattr(first, what)) - {"source"}, set(getattr(other, what)) - {"source"}
             if mine != theirs:
                 raise DataError(
                     f"{what} differ: only {first.path.name} has {sorted(mine - theirs)}, "
                     f"only {other.path.name} has {sorted(theirs - mine)}"
                 )
-    counts = episode_counts([len(s) for s in sources], ratios)
     rng = np.random.default_rng(seed)
+    orders = [rng.permutation(len(source)) for source in sources]
+    if mixed:
+        steps = episode_counts([source.steps for source in sources], ratios)
+        counts = [_reach(s.episode_lengths[o], n) for s, o, n in zip(sources, orders, steps, strict=True)]
+    else:
+        counts = episode_counts([len(s) for s in sources], ratios)
     provenance: dict[str, Any] = {
         "merged": [
             {"path": s.path.name, "episodes": n, **s.provenance} for s, n in zip(sources, counts, strict=True)
@@ -44,13 +52,20 @@ def merge(
         "ratios": None if ratios is None else list(ratios),
         "seed": seed,
     }
-    with new_store(path, first, provenance) as store, store.writer() as writer:
-        for number, (source, count) in enumerate(zip(sources, counts, strict=True)):
-            for index in np.sort(rng.permutation(len(source))[:count]):
-                writer.append(
-                    source.episode(int(index)), {**source.episode_meta(int(index)), "source": number}
-                )
+    shared = set.intersection(*(set(source.meta_names) for source in sources)) - {"source"}
+    with new_store(path, first, provenance, independent=mixed) as store, store.writer() as writer:
+        for number, (source, order, count) in enumerate(zip(sources, orders, counts, strict=True)):
+            for index in np.sort(order[:count]):
+                rows = transition_rows(source, int(index)) if mixed else source.episode(int(index))
+                meta = {k: v for k, v in source.episode_meta(int(index)).items() if k in shared}
+                if len(rows["action"]):
+                    writer.append(rows, {**meta, "source": number})
     return EpisodeStore.open(path, "a")
+
+
+def _reach(lengths: np.ndarray, steps: int) -> int:
+    """How many of these episodes are needed for so many steps."""
+    return min(len(lengths), int(np.searchsorted(np.cumsum(lengths), steps)) + 1) if steps else 0
 
 
 def episode_counts(available: Sequence[int], ratios: Sequence[float] | None) -> list[int]:

@@ -46,10 +46,11 @@ class EpisodeStore:
         *,
         image_codec: layout.ImageCodec = "zstd",
         zarr_format: Literal[2, 3] = 2,
+        independent: bool = False,
     ) -> EpisodeStore:
         """Make an empty store. It appears at `path` whole or not at all; DataError when `path` exists.
 
-        `provenance` says how the episodes came about: any JSON-able dictionary. zarr format 2 is the default because
+        `provenance` says how the episodes came about: any JSON-able dictionary. `independent`: see the property. zarr format 2 is the default because
         the released diffusion-policy tools read no other.
         """
         path = Path(path)
@@ -63,7 +64,7 @@ class EpisodeStore:
                 {
                     "contract": contract.to_dict(),
                     "provenance": dict(provenance or {}),
-                    "diffbot": {"layout": 1, "image_codec": image_codec},
+                    "diffbot": {"layout": 1, "image_codec": image_codec, "independent": independent},
                 }
             )
             data, meta = root.create_group(layout.DATA), root.create_group(layout.META)
@@ -143,6 +144,15 @@ class EpisodeStore:
         value = self.root.attrs.get("diffbot", {})
         codec = value.get("image_codec", "zstd") if isinstance(value, Mapping) else "zstd"
         return "jpeg" if codec == "jpeg" else "zstd"
+
+    @property
+    def independent(self) -> bool:
+        """Whether rows are transitions with nothing to do with their neighbours, as synthesizers write them.
+
+        Each row then has its own next observation in the arrays `next_<key>`, and an episode is just a block of rows.
+        """
+        value = self.root.attrs.get("diffbot", {})
+        return isinstance(value, Mapping) and bool(value.get("independent", False))
 
     @property
     def keys(self) -> tuple[str, ...]:

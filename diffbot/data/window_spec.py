@@ -62,6 +62,11 @@ class WindowSpec:
         return self.observation_horizon + (self.horizon - 1 if self.observe_future else 0)
 
     @property
+    def single(self) -> bool:
+        """Whether a window is one transition and needs none of its neighbours."""
+        return self.observation_horizon == self.horizon == 1 and not self.returns and self.goal == "none"
+
+    @property
     def back(self) -> int:
         """Steps that the window reaches back before t."""
         return (self.observation_horizon - 1) * self.stride

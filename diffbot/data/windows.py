@@ -53,8 +53,9 @@ class Windows:
         self._check_keys()
         self._choose_streams(stream)
         terminated = self._terminated() if spec.next_observations or spec.terminals else None
+        cut = spec.next_observations and not store.independent
         self.table = WindowTable.build(
-            spec, self._starts, self._ends, self.episodes, terminated if spec.next_observations else None
+            spec, self._starts, self._ends, self.episodes, terminated if cut else None
         )
         if not len(self.table.step):
             raise DataError(f"{store.path} gives no window: {len(self.episodes)} episodes, {spec}")
@@ -165,6 +166,11 @@ class Windows:
         self.goal_keys = spec.goal_keys if spec.goal_keys is not None else self.keys
         for key in (*self.keys, *self.goal_keys, "action"):
             store.array(key)
+        if store.independent and not spec.single:
+            raise DataError(
+                f"the rows of '{store.path.name}' are transitions without neighbours, as synthesizers write them; this method "
+                "needs sequences. Use a method that learns from transitions (diffbot list methods), or recorded episodes"
+            )
         if not set(self.goal_keys) <= set(self.keys):
             raise DataError(f"goal_keys {self.goal_keys} must be among the observation keys {self.keys}")
         wants = {
@@ -187,7 +193,7 @@ class Windows:
 
     def _terminated(self) -> np.ndarray:
         terminated = self.store.read("terminated", 0, self.store.steps).reshape(self.store.steps).astype(bool)
-        early = np.flatnonzero(terminated)
+        early = np.flatnonzero(terminated) if not self.store.independent else np.zeros(0, np.int64)
         inner = early[~np.isin(early, self._ends - 1)]
         if len(inner):
             raise DataError(
@@ -198,13 +204,18 @@ class Windows:
     def _load(self, terminated: np.ndarray | None) -> None:
         spec, table = self.spec, self.table
         ahead = spec.ahead if spec.observe_future else 0
-        if spec.next_observations:
+        following = tuple(
+            f"next_{key}" for key in self.keys if spec.next_observations and self.store.independent
+        )
+        if spec.next_observations and not following:
             ahead = max(ahead, spec.horizon * spec.stride)
         self._arrays: dict[str, PaddedArray] = {}
         self._streams = {k: StreamedArray(self.store, k, self._pool) for k in self.streamed if self._pool}
         self._resident = tuple(k for k in self.keys if k not in self._streams)
         for key in self._resident:
             self._arrays[key] = PaddedArray.load(self.store, key, self.episodes, spec.back, ahead)
+        for key in following:
+            self._arrays[key] = PaddedArray.load(self.store, key, self.episodes, 0, 0)
         self._arrays["action"] = PaddedArray.load(
             self.store, "action", self.episodes, 0, spec.ahead, zero_end=spec.pad_action == "zero"
         )
@@ -244,7 +255,9 @@ class Windows:
 
         self._views = {k: plan(k, 0, spec.horizon) for k in self._arrays if k not in self.keys}
         self._observations = {k: plan(k, -spec.back, spec.observation_steps) for k in self._resident}
-        if spec.next_observations:
+        if spec.next_observations and self.store.independent:
+            self._next = {k: plan(f"next_{k}", 0, 1) for k in self._resident}
+        elif spec.next_observations:
             self._next = {k: plan(k, spec.horizon * spec.stride - spec.back, to) for k in self._resident}
 
     def _padded(self, values: np.ndarray) -> PaddedArray:
