@@ -41,6 +41,14 @@ _MANIPULATION = {
     "place_cradle": "Put a cradle on a pedestal",
     "stack_2_bricks": "Stack a brick on another",
 }
+_EXPERTS = {
+    "reach_site": "ReachExpert",
+    "reach_duplo": "ReachExpert",
+    "lift_brick": "LiftExpert",
+    "place_brick": "PlaceExpert",
+    "place_cradle": "PlaceExpert",
+    "stack_2_bricks": "StackExpert",
+}
 _SUCCESS = "the reward of the present step is at least 0.9 (rewards lie in [0, 1])"
 
 TASKS = (
@@ -61,6 +69,7 @@ TASKS = (
         TaskSpec(
             id=f"dm_control/manipulation-{name.replace('_', '-')}",
             make="sim_envs.dm_control_tasks.env:Manipulation",
+            expert=f"sim_envs.dm_control_tasks.jaco_expert:{_EXPERTS[name]}" if name in _EXPERTS else "",
             horizon=250,
             rate=25.0,
             success=_SUCCESS,
