@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from diffbot.data.batch import Batch
     from diffbot.data.transforms import TransformGroup
     from diffbot.data.window_spec import WindowSpec
+    from diffbot.data.windows import Windows
 
 Observation = Mapping[str, Tensor]
 Memory = Mapping[str, Tensor]
@@ -128,6 +129,15 @@ class LocalAccelerator:
 
     def average(self, tensors: Sequence[Tensor]) -> None:
         """One process: nothing to do."""
+
+
+@runtime_checkable
+class Inspects(Protocol):
+    """A method that looks at all its training data before the first update."""
+
+    def inspect(self, windows: Windows) -> None:
+        """Take what training needs to know of the data (raw, not transformed). Raises DataError for unfit data."""
+        ...
 
 
 @runtime_checkable

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from diffbot.networks.activations import mish
 from diffbot.networks.base import Network, Sizes, StepCache
 from diffbot.networks.condition import Condition
 from diffbot.networks.embeddings import TimeEncoder
@@ -60,8 +61,8 @@ class MLP(Network):
         return self._body(F.linear(x.flatten(1), self.inner.weight[:, : self.sizes.numel]) + modulation, x)
 
     def _body(self, h: Tensor, x: Tensor) -> Tensor:
-        h = F.mish(h)
+        h = mish(h)
         for layer in self.layers:
-            update = F.mish(layer(h))
+            update = mish(layer(h))
             h = h + update if self.config.residual else update
         return self.outer(h).reshape(x.shape)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from diffbot.errors import DiffbotError
-from diffbot.methods.protocol import Method
+from diffbot.methods.protocol import Inspects, Method
 from diffbot.training.accelerator import FabricAccelerator
 from diffbot.training.checkpoint import save_checkpoint
 from diffbot.training.config import DEFAULT_STEPS, TrainingConfig
@@ -78,6 +78,8 @@ class Trainer:
         self.latest_validation: dict[str, float] = {}
         self.on_save: Callable[[], None] | None = None  # the first process calls it after each checkpoint
         self.on_rollout: Callable[[], dict[str, float]] | None = None  # likewise, where rollouts are due
+        if isinstance(method, Inspects):
+            method.inspect(data.train)
         method.begin_training(accelerator, seed)
 
     # -- state ----------------------------------------------------------------------------------------------------
