@@ -18,6 +18,7 @@ class Recording:
 
     observations, actions: [T, ...] each, observation t before action t. rewards float32 [T], terminated bool [T],
     times float64 [T] in s from the start, states float64 [T, n]: the simulation before action t.
+    member: the task that a task of several (MT10) has drawn, else "".
     """
 
     observations: dict[str, np.ndarray]
@@ -28,6 +29,7 @@ class Recording:
     states: np.ndarray
     success: bool
     mode: str
+    member: str = ""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -36,6 +38,7 @@ class Recording:
 def record_episode(env: TaskEnv, expert: Expert, seed: int) -> Recording:
     """Play the episode of `seed` to its end. Success is that of the last step."""
     observation, info = env.reset(seed=seed)
+    member = str(info.get("member", ""))
     expert.reset(env)
     observations: dict[str, list[np.ndarray]] = {key: [] for key in observation}
     actions, rewards, ends, states = [], [], [], []
@@ -59,6 +62,7 @@ def record_episode(env: TaskEnv, expert: Expert, seed: int) -> Recording:
         states=np.stack(states),
         success=bool(info["success"]),
         mode=expert.mode,
+        member=member,
     )
 
 

@@ -73,11 +73,11 @@ def expert(task: str, *, seed: int = 0, quality: str = "expert", **options: Any)
     Raises SimEnvError when the task has none, or for an unknown quality.
     """
     entry = spec(task)
-    if quality not in QUALITIES:
-        raise unknown("quality", quality, QUALITIES)
     if not entry.expert:
         having = [name for name in tasks() if spec(name).expert]
         raise SimEnvError(f"task '{task}' has no scripted expert. Tasks that have one: {', '.join(having)}")
+    if quality not in entry.qualities:
+        raise unknown(f"quality of task '{task}'", quality, entry.qualities)
     return _load(entry, entry.expert)(seed=seed, quality=quality, task=entry, **options)
 
 

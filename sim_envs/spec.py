@@ -18,6 +18,7 @@ class TaskSpec:
     group: the family that listings put it under. description: one line.
     options: keyword arguments of `make` that this task fixes.
     expert: "package.module:callable", called as `callable(seed=..., quality=..., task=spec)`, or "" when there is none.
+    qualities: the qualities that the expert knows.
     """
 
     id: str
@@ -30,6 +31,7 @@ class TaskSpec:
     group: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     expert: str = ""
+    qualities: tuple[str, ...] = ("expert", "good", "okay", "poor")
 
     @property
     def gymnasium_id(self) -> str:

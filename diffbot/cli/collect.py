@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import MISSING
+import numpy as np
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -22,25 +21,32 @@ from rich.progress import (
 
 import sim_envs
 from diffbot import __version__
+from diffbot.cli.collect_parts import FIRST_EVALUATION_SEED, Plan, parts_of
+from diffbot.cli.collect_recipe import with_recipe
 from diffbot.cli.collect_worker import Job, WorkerPool
 from diffbot.cli.verb import Verb
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError
 
-FIRST_EVALUATION_SEED = 100_000
-
 
 @dataclass(frozen=True)
 class CollectConfig:
     """What to record and where."""
 
-    task: str = MISSING  # diffbot list tasks
+    task: str = ""  # diffbot list tasks
+    # A file of datasets/recipes, by name or path; it decides everything but fraction, out, workers and resume
+    recipe: str = ""
     episodes: int = 100  # number of episodes that the dataset shall hold in the end
+    steps: int = 0  # instead: number of steps, in whole episodes
+    fraction: float = 0.0  # the part of episodes or steps to record; 0: as the recipe says, else all
     out: str = ""  # dataset folder; empty: datasets/<task>[_images][_<quality>].zarr
     # First episode seed; episodes take seed, seed + 1, ... below 100000, where evaluation begins.
     seed: int = 0
-    quality: str = "expert"  # expert, good, okay or poor
+    quality: str = "expert"  # expert, good, okay or poor; of locomotion random, medium, expert or stage-NN
+    # Several qualities one after the other, each with its share: +mix.medium=0.5 +mix.expert=0.5
+    mix: dict[str, float] = field(default_factory=dict)
+    published: str = ""  # the published dataset whose size `steps` is
     workers: str = "auto"  # processes; auto: one for each core
     cameras: list[str] = field(default_factory=list)  # images to record: [agentview,robot0_eye_in_hand]
     image_size: list[int] = field(default_factory=lambda: [84, 84])  # height and width of the images
@@ -61,7 +67,9 @@ class CollectConfig:
 
 
 def run(config: CollectConfig) -> int:
-    """Record until the dataset holds the asked number of episodes."""
+    """Record until the dataset holds the asked number of episodes or steps."""
+    if config.recipe:
+        config = with_recipe(config)
     _check(config)
     if config.device:
         from diffbot.cli.collect_device import run_device
@@ -69,7 +77,9 @@ def run(config: CollectConfig) -> int:
         return run_device(config)
     spec = sim_envs.spec(config.task)
     options: dict[str, Any] = {str(key): value for key, value in config.env.items()}
-    expert = sim_envs.expert(config.task, seed=0, quality=config.quality)
+    amount = round((config.steps or config.episodes) * (config.fraction or 1.0))
+    parts = parts_of(config.quality, config.mix, config.seed, amount)
+    experts = [sim_envs.expert(config.task, seed=0, quality=part.quality) for part in parts]
     size = (config.image_size[0], config.image_size[1])
     pictures = {"cameras": tuple(config.cameras), "image_size": size} if config.cameras else {}
     env: Any = sim_envs.make(config.task, **options, **pictures)
@@ -78,35 +88,43 @@ def run(config: CollectConfig) -> int:
     provenance = {
         "verb": "collect",
         "task": spec.id,
-        "quality": config.quality,
-        "expert_version": expert.version,
+        "quality": "mix" if config.mix else config.quality,
+        "expert_version": experts[0].version,
         "first_seed": config.seed,
         "keep_failures": config.keep_failures,
         "env": options,
+        **({"parts": [part.to_list() for part in parts]} if config.mix else {}),
+        **({"recipe": config.recipe, **_size(config)} if config.recipe else {}),
         "versions": {"diffbot": __version__, **_versions()},
     }
     path = Path(config.out) if config.out else default_path(config)
     console = Console()
     store = _open(path, contract, provenance, config)
-    had = len(store)
-    if had >= config.episodes:
-        console.print(f"{path} already holds {had} episodes. Ask for more: episodes={2 * had}")
+    plan = Plan(parts, in_steps=config.steps > 0)
+    _count(plan, store)
+    if plan.full:
+        console.print(
+            f"{path} already holds {len(store)} episodes, {store.steps} steps. {_more(config, len(store))}"
+        )
         return 0
-    if had:
-        console.print(f"{path} holds {had} episodes; continuing to {config.episodes}")
-    job = Job(config.task, config.quality, options, tuple(config.cameras), size, config.keep_failures)
-    workers = min(_workers(config.workers), config.episodes - had)
+    if len(store):
+        console.print(f"{path} holds {len(store)} episodes; continuing to {amount}{' steps' * plan.in_steps}")
+    job = Job(config.task, config.quality, options, tuple(config.cameras), size, config.keep_failures, parts)
+    workers = _workers(config.workers)
+    if not plan.in_steps:
+        workers = min(workers, plan.size - plan.have)
     try:
-        tried, kept, replaced = _record(store, job, config.seed, config.episodes, workers, console)
+        tried, kept, replaced = _record(store, job, plan, workers, console)
     except KeyboardInterrupt:
         store.refresh()
         console.print(f"\nstopped: {len(store)} whole episodes are in {path}; the same command continues")
         return 130
     store.refresh()
     note = f", {replaced} dead workers replaced" if replaced else ""
-    console.print(
-        f"{path}: {len(store)} episodes, {store.steps} steps; the expert succeeded in {kept} of {tried} tries{note}"
-    )
+    outcome = f"the expert succeeded in {kept} of {tried} tries"
+    if config.keep_failures:
+        outcome = f"mean return {store.meta('return').mean():.1f}, {int(store.meta('success').sum())} ended in success"
+    console.print(f"{path}: {len(store)} episodes, {store.steps} steps; {outcome}{note}", soft_wrap=True)
     return 0
 
 
@@ -119,10 +137,10 @@ def default_path(config: CollectConfig) -> Path:
 
 
 def _record(
-    store: EpisodeStore, job: Job, first: int, episodes: int, workers: int, console: Console
+    store: EpisodeStore, job: Job, plan: Plan, workers: int, console: Console
 ) -> tuple[int, int, int]:
-    """Append until `episodes`; returns tries, successes and replaced workers."""
-    tried = succeeded = steps = 0
+    """Append until the plan is full; returns tries, successes and replaced workers."""
+    tried = succeeded = 0
     columns = (
         TextColumn("[bold]{task.description}"),
         BarColumn(),
@@ -137,16 +155,17 @@ def _record(
     with WorkerPool(job, workers) as pool, store.writer() as writer, progress:
         # Counted under the writer's lock: another collection may just have ended.
         store.refresh()
-        missing = episodes - len(store)
-        first = int(store.meta("seed").max()) + 1 if len(store) else first
-        bar = progress.add_task(job.task, total=episodes, completed=episodes - missing, rate="")
-        for episode in pool.episodes(_seeds(first) if missing > 0 else iter(())):
-            tried, succeeded, steps = tried + 1, succeeded + episode.success, steps + episode.steps
+        _count(plan, store)
+        bar = progress.add_task(job.task, total=plan.size, completed=plan.have, rate="")
+        for episode in pool.episodes(plan):
+            if not plan.belongs(episode.seed):
+                continue
+            tried, succeeded = tried + 1, succeeded + episode.success
             if episode.arrays:
                 writer.append(episode.arrays, episode.meta)
-                missing -= 1
-            progress.update(bar, completed=episodes - missing, rate=f"success {succeeded}/{tried}")
-            if missing <= 0:
+                plan.add(episode.steps)
+            progress.update(bar, completed=plan.have, rate=f"success {succeeded}/{tried}")
+            if plan.full:
                 break
             if tried >= 50 and succeeded < 0.05 * tried and not job.keep_failures:
                 raise DataError(
@@ -154,15 +173,36 @@ def _record(
                     "Record failures too: keep_failures=true"
                 )
         replaced = pool.replaced
-    if missing > 0:
+    if not plan.full:
         raise DataError(
-            f"the collection seeds end at {FIRST_EVALUATION_SEED} with {missing} episodes missing; start lower: seed=0"
+            f"the collection seeds end at {FIRST_EVALUATION_SEED} with {plan.size - plan.have} "
+            f"{'steps' if plan.in_steps else 'episodes'} missing; start lower: seed=0"
         )
     return tried, succeeded, replaced
 
 
-def _seeds(first: int) -> Iterator[int]:
-    return iter(range(first, FIRST_EVALUATION_SEED))
+def _count(plan: Plan, store: EpisodeStore) -> None:
+    if len(store):
+        plan.resume(np.asarray(store.meta("seed")), store.episode_lengths)
+
+
+def _more(config: CollectConfig, episodes: int) -> str:
+    if config.mix:
+        return "Another size is another dataset: fraction=... out=..."
+    if config.recipe:
+        return "Ask for more: fraction=..."
+    return (
+        f"Ask for more: steps={2 * config.steps}"
+        if config.steps
+        else f"Ask for more: episodes={2 * episodes}"
+    )
+
+
+def _size(config: CollectConfig) -> dict[str, Any]:
+    """For the provenance of a recipe: the published size and which part of it is asked for."""
+    unit = "steps" if config.steps else "episodes"
+    size = {"published": config.published, f"published_{unit}": config.steps or config.episodes}
+    return {**size, "fraction": config.fraction or 1.0}
 
 
 def _open(path: Path, contract: Contract, provenance: dict[str, Any], config: CollectConfig) -> EpisodeStore:
@@ -172,8 +212,8 @@ def _open(path: Path, contract: Contract, provenance: dict[str, Any], config: Co
     if not config.resume:
         raise DataError(f"{path} exists. Continue it with resume=true, or choose another: out=...")
     store = EpisodeStore.open(path, "a")
-    for name in ("task", "quality", "expert_version", "first_seed", "keep_failures", "env"):
-        old, new = store.provenance.get(name), provenance[name]
+    for name in ("task", "quality", "expert_version", "first_seed", "keep_failures", "env", "parts"):
+        old, new = store.provenance.get(name), provenance.get(name)
         if old != new:
             raise DataError(
                 f"{path} was recorded with {name}={old!r}, not {new!r}. Choose another dataset: out=..."
@@ -184,11 +224,17 @@ def _open(path: Path, contract: Contract, provenance: dict[str, Any], config: Co
 
 
 def _check(config: CollectConfig) -> None:
+    if not config.task:
+        raise ConfigError("missing: task=... (diffbot list tasks), or recipe=...")
     if config.episodes < 1:
         raise ConfigError(f"episodes must be at least 1, got {config.episodes}")
     if not 0 <= config.seed < FIRST_EVALUATION_SEED:
         raise ConfigError(
             f"seed must be from 0 to {FIRST_EVALUATION_SEED - 1} (evaluation uses the seeds above), got {config.seed}"
+        )
+    if config.steps < 0 or not config.fraction >= 0:
+        raise ConfigError(
+            f"steps and fraction must not be negative, got {config.steps} and {config.fraction}"
         )
     _workers(config.workers)
     if len(config.image_size) != 2 or min(config.image_size) < 1:
@@ -217,6 +263,7 @@ VERB = Verb(
         "diffbot collect task=robosuite/lift episodes=100",
         "diffbot collect task=robosuite/lift episodes=100 'cameras=[agentview,robot0_eye_in_hand]'",
         "diffbot collect task=robosuite/lift device=browser episodes=10 operator=ada",
+        "diffbot collect recipe=pointmaze-umaze fraction=0.05",
         "diffbot collect task=robosuite/stack quality=okay keep_failures=true out=datasets/stack_okay.zarr",
     ),
 )

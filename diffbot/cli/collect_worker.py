@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from diffbot.cli.collect_parts import Part
 from diffbot.errors import DataError, DiffbotError
 
 MAX_DEATHS = 3  # a seed whose worker dies this often stops the collection
@@ -34,6 +35,11 @@ class Job:
     cameras: tuple[str, ...]
     image_size: tuple[int, int]
     keep_failures: bool
+    parts: tuple[Part, ...] = ()
+
+    def quality_of(self, seed: int) -> str:
+        """The quality of the part that this seed belongs to."""
+        return next((part.quality for part in self.parts if part.first <= seed < part.stop), self.quality)
 
 
 @dataclass(frozen=True)
@@ -52,13 +58,15 @@ def play(env: Any, job: Job, seed: int) -> Episode:
     import sim_envs
     from sim_envs.recording import record_episode, render_states
 
-    recording = record_episode(env, sim_envs.expert(job.task, seed=seed, quality=job.quality), seed)
+    quality = job.quality_of(seed)
+    recording = record_episode(env, sim_envs.expert(job.task, seed=seed, quality=quality), seed)
     meta = {
         "success": recording.success,
         "seed": seed,
         "mode": recording.mode,
-        "quality": job.quality,
+        "quality": quality,
         "return": float(recording.rewards.sum()),
+        **({"member": recording.member} if recording.member else {}),
     }
     if not (recording.success or job.keep_failures):
         return Episode(seed, False, len(recording), {}, meta)
