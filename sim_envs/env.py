@@ -65,6 +65,17 @@ class TaskEnv(gymnasium.Env):
         """Restore a state of `get_state` exactly; returns its observation."""
         raise NotImplementedError
 
+    def set_observation(self, observation: Observation) -> None:
+        """Put the task into the state that an observation describes, as far as it says all that the next step depends on.
+
+        What it leaves out (the forward position of a runner) is set to zero. Raises SimEnvError where observations of
+        the task do not determine its state.
+        """
+        raise SimEnvError(
+            f"the observations of task '{self.task.id}' do not determine its state; those of point mazes and of Hopper, "
+            "HalfCheetah and Walker2d do"
+        )
+
     def render_image(self, camera: str, height: int, width: int) -> np.ndarray:
         """Image of the present state, uint8 [height, width, 3], upright."""
         raise NotImplementedError

@@ -146,6 +146,12 @@ class MujocoTaskEnv(TaskEnv):
         mujoco.mj_setState(self.model, self.data, physics, signature)
         return self.observe()
 
+    def set_kinematics(self, positions: np.ndarray, velocities: np.ndarray) -> None:
+        """Set qpos and qvel, forget the solver's warm start and compute what follows from them."""
+        mujoco.mj_resetData(self.model, self.data)
+        self.data.qpos[:], self.data.qvel[:] = positions, velocities
+        mujoco.mj_forward(self.model, self.data)
+
     # Images --------------------------------------------------------------------------------------------------------
 
     def render_camera(self, camera: str) -> str | mujoco.MjvCamera:

@@ -84,6 +84,13 @@ class Locomotion(GymnasiumTask):
             "joint_velocities": self.seen[5 + n :],
         }
 
+    def set_observation(self, observation: Observation) -> None:
+        """The body at the forward position 0. Velocities beyond +-10 are clipped in the published observation."""
+        torso, velocity = observation["torso"], observation["torso_velocity"]
+        positions = np.concatenate([[0.0], torso, observation["joint_positions"]])
+        self.set_kinematics(positions, np.concatenate([velocity, observation["joint_velocities"]]))
+        self.seen = np.concatenate([positions[1:], self.data.qvel])
+
     def success(self) -> bool:
         return self.episode_return >= self.expert_return
 

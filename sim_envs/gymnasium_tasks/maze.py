@@ -123,6 +123,11 @@ class PointMaze(_Maze):
     def observe_state(self) -> Observation:
         return {"position": self.data.qpos[:2], "velocity": self.data.qvel[:2], "goal": self.goal}
 
+    def set_observation(self, observation: Observation) -> None:
+        """The ball with this position and velocity, and the goal."""
+        self.set_kinematics(np.asarray(observation["position"]), np.asarray(observation["velocity"]))
+        self.set_memory(np.concatenate([observation["goal"], self.memory()[2:]]))
+
 
 class AntMaze(_Maze):
     """Walk an ant (8 joints) through a maze of 4 m cells to the goal at 20 Hz.
