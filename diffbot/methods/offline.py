@@ -23,7 +23,7 @@ from diffbot.errors import ConfigError, DiffbotError
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.imitation import ImitationConfig, ImitationPolicy, selected_keys
 from diffbot.methods.learner import Learner, OptimizerConfig
-from diffbot.methods.protocol import Accelerator, LocalAccelerator, Observation
+from diffbot.methods.protocol import Accelerator, LocalAccelerator, Observation, Prefix, blend
 from diffbot.methods.rewards import REWARDS, RewardScale, inspect_transitions
 
 
@@ -54,7 +54,8 @@ class OfflineConfig(ImitationConfig):
     """Settings that every policy has that learns from the rewards of a dataset."""
 
     observation_horizon: int = 1  # papers: the present state
-    horizon: int = 1  # single transitions
+    # H; papers: 1. Above it the critic values whole chunks, with n-step rewards (Q-chunking, Li et al. 2025)
+    horizon: int = 1
     action_horizon: int = 1
     discount: float = 0.99  # gamma; papers: 0.99
     target_rate: float = 0.005  # tau of the target networks; papers: 0.005
@@ -65,8 +66,6 @@ class OfflineConfig(ImitationConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.horizon != 1:
-            raise ConfigError(f"methods that learn from transitions have horizon 1, got {self.horizon}")
         if not 0.0 <= self.discount < 1.0:
             raise ConfigError(f"discount must be in [0, 1), got {self.discount}")
         if not 0.0 < self.target_rate <= 1.0:
@@ -80,9 +79,10 @@ class OfflineConfig(ImitationConfig):
 
 
 class Transitions(NamedTuple):
-    """A batch of (s, a, r, s') as matrices. discount: gamma, and 0 where the task itself ended at s'.
+    """A batch of (s, a, r, s') as matrices; s' is H steps behind s, and A here stands for H actions in a row.
 
-    A time limit is no such end: there the value of s' still counts.
+    reward: sum of gamma^i r_i over the chunk. discount: gamma^H, and 0 where the task itself ended before s'. A time limit
+    is no such end: there the value of s' still counts.
     """
 
     state: Tensor  # [B, S]
@@ -93,7 +93,7 @@ class Transitions(NamedTuple):
 
 
 class OfflinePolicy(ImitationPolicy):
-    """Base of the policies that learn from transitions; `act` gives chunks of one step."""
+    """Base of the policies that learn from transitions."""
 
     config: OfflineConfig
     scale: RewardScale
@@ -105,6 +105,8 @@ class OfflinePolicy(ImitationPolicy):
                 f"offline reinforcement learns from state keys, not from images ({', '.join(images)}). "
                 f"Choose: method.keys=[{','.join(contract.state_keys)}]"
             )
+        # Before the modules are built, because they ask for it.
+        self.flat_action_dim = config.horizon * contract.action.size
         super().__init__(config, contract, seed)
         self.learners: dict[str, Learner] = {}
         self.scale = RewardScale()
@@ -125,10 +127,10 @@ class OfflinePolicy(ImitationPolicy):
 
     @classmethod
     def window(cls, config: Any, contract: Contract) -> WindowSpec:
-        """Single transitions. Steps that a time limit cut off have no s' and are left out."""
+        """Transitions of H steps. Those that a time limit cut off have no s' and are left out."""
         return WindowSpec(
             config.observation_horizon,
-            1,
+            config.horizon,
             selected_keys(config, contract),
             rewards=True,
             terminals=True,
@@ -169,14 +171,23 @@ class OfflinePolicy(ImitationPolicy):
         """The matrices of a transformed batch."""
         assert batch.rewards is not None and batch.terminals is not None
         assert batch.next_observations is not None
-        alive = 1.0 - batch.terminals[:, 0].to(torch.float32)
+        gamma, horizon = self.config.discount, self.horizon
+        reward = self.scale(batch.rewards)
+        if horizon > 1:
+            powers = gamma ** torch.arange(horizon, device=reward.device, dtype=reward.dtype)
+            reward = (reward * batch.mask) @ powers
+        alive = ~batch.terminals.any(1)
         return Transitions(
             self.state(batch.observations),
-            batch.actions[:, 0],
-            self.scale(batch.rewards[:, 0]),
-            self.config.discount * alive,
+            batch.actions.flatten(1),
+            reward.flatten(),
+            gamma**horizon * alive.to(torch.float32),
             self.state(batch.next_observations),
         )
+
+    def chunk(self, action: Tensor, prefix: Prefix | None) -> Tensor:
+        """Flat actions [B, H A] as a chunk [B, H, A], blended into the prefix."""
+        return blend(action.unflatten(1, (self.horizon, -1)), prefix)
 
     # -- training -------------------------------------------------------------------------------------------------
 

@@ -14,7 +14,7 @@ from diffbot.methods.critics import CriticConfig, Ensemble, ValueObjective, pess
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.offline import OfflineConfig, OfflinePolicy, Polyak, Transitions, adam
-from diffbot.methods.protocol import Observation, Prefix, blend
+from diffbot.methods.protocol import Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.networks.seeding import seeded
 
@@ -78,8 +78,8 @@ class IQL(OfflinePolicy):
         """`actor`; `critic`, the target of double Q; `value`, V."""
         config = self.config
         with seeded(seed):
-            actor = Gaussian(self.state_dim, config.width, config.depth, self.action_dim)
-        critic = Ensemble(self.state_dim + self.action_dim, config.critic, 2, seed + 1)
+            actor = Gaussian(self.state_dim, config.width, config.depth, self.flat_action_dim)
+        critic = Ensemble(self.state_dim + self.flat_action_dim, config.critic, 2, seed + 1)
         value = Ensemble(self.state_dim, config.critic, 1, seed + 2)
         return nn.ModuleDict({"actor": actor, "critic": critic, "value": value})
 
@@ -119,5 +119,5 @@ class IQL(OfflinePolicy):
     def act(
         self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
     ) -> Tensor:
-        """[B, 1, A]: the mean action; nothing is random."""
-        return blend(self.acting("actor").mean(self.state(observation))[:, None], prefix)
+        """[B, H, A]: the mean action; nothing is random."""
+        return self.chunk(self.acting("actor").mean(self.state(observation)), prefix)

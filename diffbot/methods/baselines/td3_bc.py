@@ -16,7 +16,7 @@ from diffbot.methods.critics import CriticConfig, Ensemble, pessimistic, q_loss,
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.offline import OfflineConfig, OfflinePolicy, Polyak, Transitions, adam, frozen
-from diffbot.methods.protocol import Accelerator, Observation, Prefix, blend
+from diffbot.methods.protocol import Accelerator, Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.networks.seeding import seeded
 
@@ -66,8 +66,10 @@ class TD3BC(OfflinePolicy):
         """`actor` and `critic`, both the slow copies."""
         config = self.config
         with seeded(seed):
-            actor = nn.Sequential(mlp(self.state_dim, config.width, config.depth, self.action_dim), nn.Tanh())
-        critic = Ensemble(self.state_dim + self.action_dim, config.critic, 2, seed + 1)
+            actor = nn.Sequential(
+                mlp(self.state_dim, config.width, config.depth, self.flat_action_dim), nn.Tanh()
+            )
+        critic = Ensemble(self.state_dim + self.flat_action_dim, config.critic, 2, seed + 1)
         return nn.ModuleDict({"actor": actor, "critic": critic})
 
     def plan(self) -> dict[str, tuple[OptimizerConfig, EMAConfig]]:
@@ -125,5 +127,5 @@ class TD3BC(OfflinePolicy):
     def act(
         self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
     ) -> Tensor:
-        """[B, 1, A]: the actor's action; nothing is random."""
-        return blend(self.acting("actor")(self.state(observation))[:, None], prefix)
+        """[B, H, A]: the actor's action; nothing is random."""
+        return self.chunk(self.acting("actor")(self.state(observation)), prefix)

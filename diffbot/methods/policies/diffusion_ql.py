@@ -15,7 +15,7 @@ from diffbot.methods.critics import CriticConfig, Ensemble, max_q_backup, pessim
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.offline import OfflineConfig, OfflinePolicy, Polyak, Transitions, adam, frozen, pick
-from diffbot.methods.protocol import Observation, Prefix, blend
+from diffbot.methods.protocol import Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.networks import build, network_config
 
@@ -77,12 +77,12 @@ class DiffusionQL(OfflinePolicy):
         config = self.config
         actor = build(
             network_config(config.network, config.network_options),
-            (self.action_dim,),
+            (self.flat_action_dim,),
             self.state_dim,
             generator=seed,
         )
         require_hooks(actor, config.network)
-        critic = Ensemble(self.state_dim + self.action_dim, config.critic, 2, seed + 1)
+        critic = Ensemble(self.state_dim + self.flat_action_dim, config.critic, 2, seed + 1)
         return nn.ModuleDict({"actor": actor, "critic": critic})
 
     def plan(self) -> dict[str, tuple[OptimizerConfig, EMAConfig]]:
@@ -119,7 +119,7 @@ class DiffusionQL(OfflinePolicy):
         actor, critic, state = self.acting("actor"), self.acting("critic"), data.next_state
         count = self.config.backup_samples if self.config.max_q_backup else 1
         prepared = self.chain.prepare(actor, state)
-        noise = self.chain.noise(len(state) * count, self.action_dim, self.generator)
+        noise = self.chain.noise(len(state) * count, self.flat_action_dim, self.generator)
         if count == 1:
             value = pessimistic(critic(state, self.chain.sample(actor, prepared, noise)))
         else:
@@ -132,8 +132,8 @@ class DiffusionQL(OfflinePolicy):
         actor, critic = self.online("actor"), self.online("critic")
         rows, generator = len(data.state), self.generator
         index = self.chain.draw_index(rows, generator)
-        noise = self.chain.noise(rows, self.action_dim, generator)
-        first = torch.randn(rows, self.action_dim, generator=generator, device=generator.device)
+        noise = self.chain.noise(rows, self.flat_action_dim, generator)
+        first = torch.randn(rows, self.flat_action_dim, generator=generator, device=generator.device)
         member = int(torch.randint(2, (), generator=generator, device=generator.device))
         prepared = self.chain.prepare(actor, data.state)
         denoising = self.chain.loss(actor, prepared, data.action, index, first)
@@ -151,12 +151,12 @@ class DiffusionQL(OfflinePolicy):
     def act(
         self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
     ) -> Tensor:
-        """[B, 1, A]: of `candidates` actions one, drawn by the softmax of the target critic's Q (Sec. 4, published code)."""
+        """[B, H, A]: of `candidates` actions one, drawn by the softmax of the target critic's Q (Sec. 4, published code)."""
         state, count = self.state(observation), self.config.candidates
         actor, critic = self.acting("actor"), self.acting("critic")
-        noise = self.chain.noise(len(state) * count, self.action_dim, generator).to(state)
+        noise = self.chain.noise(len(state) * count, self.flat_action_dim, generator).to(state)
         prepared = self.chain.prepare(actor, state).repeat(count)
         actions = self.chain.sample(actor, prepared, noise).unflatten(0, (-1, count))
         q = pessimistic(critic.members(state, actions))
         chosen = pick(actions, torch.softmax(q / self.config.temperature, dim=1), generator)
-        return blend(chosen[:, None], prefix)
+        return self.chunk(chosen, prefix)

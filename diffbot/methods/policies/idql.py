@@ -15,7 +15,7 @@ from diffbot.methods.critics import CriticConfig, Ensemble, ValueObjective, pess
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.offline import OfflineConfig, OfflinePolicy, Polyak, Transitions, adam, best, pick
-from diffbot.methods.protocol import Observation, Prefix, blend
+from diffbot.methods.protocol import Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.networks import build, network_config
 
@@ -72,12 +72,12 @@ class IDQL(OfflinePolicy):
         config = self.config
         actor = build(
             network_config(config.network, config.network_options),
-            (self.action_dim,),
+            (self.flat_action_dim,),
             self.state_dim,
             generator=seed,
         )
         require_hooks(actor, config.network)
-        critic = Ensemble(self.state_dim + self.action_dim, config.critic, 2, seed + 1)
+        critic = Ensemble(self.state_dim + self.flat_action_dim, config.critic, 2, seed + 1)
         value = Ensemble(self.state_dim, config.critic, 1, seed + 2)
         return nn.ModuleDict({"actor": actor, "critic": critic, "value": value})
 
@@ -121,16 +121,18 @@ class IDQL(OfflinePolicy):
         """Error of the predicted noise on the actions of the data."""
         actor, rows = self.online("actor"), len(data.state)
         index = self.chain.draw_index(rows, self.generator)
-        noise = torch.randn(rows, self.action_dim, generator=self.generator, device=self.generator.device)
+        noise = torch.randn(
+            rows, self.flat_action_dim, generator=self.generator, device=self.generator.device
+        )
         return self.chain.loss(actor, self.chain.prepare(actor, data.state), data.action, index, noise)
 
     def act(
         self, observation: Observation, *, generator: torch.Generator, prefix: Prefix | None = None
     ) -> Tensor:
-        """[B, 1, A]: one of `candidates` behaviour actions, by the weights of the implicit policy or the highest Q."""
+        """[B, H, A]: one of `candidates` behaviour actions, by the weights of the implicit policy or the highest Q."""
         state, count = self.state(observation), self.config.candidates
         actor = self.acting("actor")
-        noise = self.chain.noise(len(state) * count, self.action_dim, generator).to(state)
+        noise = self.chain.noise(len(state) * count, self.flat_action_dim, generator).to(state)
         prepared = self.chain.prepare(actor, state).repeat(count)
         actions = self.chain.sample(actor, prepared, noise).unflatten(0, (-1, count))
         q = pessimistic(self.acting("critic").members(state, actions))
@@ -139,4 +141,4 @@ class IDQL(OfflinePolicy):
         else:
             weights = self.objective.weight(q - self.acting("value")(state)[0, :, None])
             chosen = pick(actions, weights, generator)
-        return blend(chosen[:, None], prefix)
+        return self.chunk(chosen, prefix)
