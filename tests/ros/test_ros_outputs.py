@@ -99,7 +99,7 @@ def test_cartesian_outputs(wire: Wire) -> None:
     output.send(np.float32([0.4, 0.1, 0.3, 0.0, 0.0, 2.0, 0.0]), 12.5)
     got = wire.until(seen)
     assert (got.header.stamp.sec, got.header.stamp.nanosec) == (12, 500_000_000)
-    assert got.header.frame_id == "fr3_link0"
+    assert got.header.frame_id == "panda_link0"
     assert got.pose.orientation.z == 1.0, "quaternions are sent with length 1"
     with pytest.raises(ContractError, match="length 0"):
         output.send(np.zeros(7, np.float32), 12.5)
@@ -123,6 +123,45 @@ def test_actions_that_do_not_fit_are_refused(wire: Wire) -> None:
         build_output(wire.node, "panda", "poes", joints(7), PERIOD)
     with pytest.raises(ConfigError, match="Did you mean 'ur5e'"):
         build_output(wire.node, "ur5", "", joints(6), PERIOD)
+
+
+# Published limits: see the sources named in each profile. Ranges in rad, velocities in rad/s, accelerations, jerks.
+DEGREES = np.pi / 180
+PUBLISHED = {
+    "panda": {
+        "low": [-2.8973, -1.7628, -2.8973, -3.0718, -2.8973, -0.0175, -2.8973],
+        "high": [2.8973, 1.7628, 2.8973, -0.0698, 2.8973, 3.7525, 2.8973],
+        "velocity": [2.175, 2.175, 2.175, 2.175, 2.61, 2.61, 2.61],
+        "acceleration": [15, 7.5, 10, 12.5, 15, 20, 20],
+        "jerk": [7500, 3750, 5000, 6250, 7500, 10000, 10000],
+    },
+    "fr3": {
+        "low": [-2.3476, -1.5454, -2.4937, -2.7714, -2.51, 0.7773, -2.7045],
+        "high": [2.3476, 1.5454, 2.4937, -0.4226, 2.51, 4.2841, 2.7045],
+        "velocity": [2, 1, 1.5, 1.25, 3, 1.5, 3],
+        "acceleration": [10] * 7,
+        "jerk": [5000] * 7,
+    },
+    "ur5e": {
+        "low": [v * DEGREES for v in (-360, -360, -180, -360, -360, -360)],
+        "high": [v * DEGREES for v in (360, 360, 180, 360, 360, 360)],
+        "velocity": [180 * DEGREES] * 6,
+    },
+    "so101": {
+        "low": [-1.91986, -1.74533, -1.69, -1.65806, -2.74385],
+        "high": [1.91986, 1.74533, 1.69, 1.65806, 2.84121],
+        "velocity": [45 * 2 * np.pi / 60] * 5,
+    },
+}
+
+
+@pytest.mark.parametrize("name", robots())
+def test_profiles_stay_inside_the_published_limits(name: str) -> None:
+    own, published = robot(name).joint_limits, PUBLISHED[name]
+    assert len(own["low"]) == len(robot(name).joints)
+    for key, values in published.items():
+        inside = np.array(own[key]) > np.array(values) if key == "low" else own[key] < np.array(values)
+        assert inside.all(), f"{key}: {own[key]} against {values}"
 
 
 @pytest.mark.parametrize("name", robots())
