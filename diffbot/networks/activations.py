@@ -37,7 +37,7 @@ def mish(x: Tensor) -> Tensor:
         return F.mish(x)
     e = x.clamp(max=LARGEST).exp_()
     n = (e + 2.0).mul_(e)
-    return (x * n).div_(n.add_(2.0))
+    return n.div_(n + 2.0).mul_(x)
 
 
 class _Mish(torch.autograd.Function):
