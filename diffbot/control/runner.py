@@ -12,6 +12,7 @@ from diffbot.control.chunk import Chunk
 from diffbot.control.engine import accelerate
 from diffbot.control.history import ObservationHistory
 from diffbot.control.stitch import CommittedPrefix
+from diffbot.errors import BundleError
 from diffbot.methods.protocol import Memory, Prefix, Remembering
 
 if TYPE_CHECKING:
@@ -40,6 +41,10 @@ class PolicyRunner:
     """
 
     def __init__(self, policy: LoadedPolicy, *, seed: int = 0, backend: str = "auto") -> None:
+        if not hasattr(policy.method, "act"):
+            raise BundleError(
+                f"'{policy.name}' makes data, it does not act. Use it with: diffbot synthesize bundle={policy.path}"
+            )
         self.policy = policy
         self.method = policy.method
         self.contract = policy.contract
