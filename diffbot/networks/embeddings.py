@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from diffbot.networks.activations import Mish
+
 
 class SinusoidalEmbedding(nn.Module):
     """sin and cos of `scale * t` at `dim / 2` geometric frequencies 1 ... 1/10000 (Vaswani et al. 2017, Sec. 3.5).
@@ -46,5 +48,5 @@ class TimeEncoder(nn.Sequential):
 
     def __init__(self, dim: int, scale: float):
         super().__init__(
-            SinusoidalEmbedding(dim, scale), nn.Linear(dim, 4 * dim), nn.Mish(), nn.Linear(4 * dim, dim)
+            SinusoidalEmbedding(dim, scale), nn.Linear(dim, 4 * dim), Mish(), nn.Linear(4 * dim, dim)
         )

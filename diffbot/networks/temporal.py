@@ -8,12 +8,14 @@ Parameters are stored alike, so weights move freely between the two.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from diffbot.errors import unknown
+from diffbot.networks.activations import Mish
 
 LAYOUTS = ("linear", "conv1d")
 
@@ -65,9 +67,49 @@ def autocast(x: Tensor) -> Tensor:
 
 def neighbours(x: Tensor, kernel: int, stride: int = 1) -> Tensor:
     """Gather `kernel` zero-padded neighbours of each step: [B, T, C] -> [B, ceil(T / stride), kernel * C]."""
-    length = x.shape[1]
-    padded = F.pad(x, (0, 0, kernel // 2, kernel // 2))
-    return torch.cat([padded[:, k : k + length : stride] for k in range(kernel)], dim=-1)
+    return shifted(x, tuple(range(-(kernel // 2), kernel // 2 + 1)), stride)
+
+
+def shifted(x: Tensor, offsets: tuple[int, ...], stride: int = 1) -> Tensor:
+    """Put the steps stride * t + offset of [B, T, C] side by side, zeros outside: [B, ceil(T / stride), K * C]."""
+    if not torch.compiler.is_compiling() and not torch.jit.is_tracing():
+        out: Tensor = _Shifted.apply(x, offsets, stride)
+        return out
+    # The same in operations that compilers and exporters know.
+    length, before, after = x.shape[1], max(0, -min(offsets)), max(0, max(offsets))
+    padded = F.pad(x, (0, 0, before, after))
+    return torch.cat([padded[:, before + o : before + o + length : stride] for o in offsets], dim=-1)
+
+
+class _Shifted(torch.autograd.Function):
+    """One copy forward and one sum backward, where padding, slicing and joining would each pass over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, offsets: tuple[int, ...], stride: int) -> Tensor:
+        batch, length, channels = x.shape
+        out = x.new_empty(batch, -(-length // stride), len(offsets), channels)
+        ctx.length, ctx.places = length, [_overlap(length, out.shape[1], o, stride) for o in offsets]
+        for tap, (first, last, source) in enumerate(ctx.places):
+            out[:, :first, tap].zero_()
+            out[:, first:last, tap].copy_(x[:, source])
+            out[:, last:, tap].zero_()
+        return out.flatten(2)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        given = grads[0].unflatten(2, (len(ctx.places), -1))
+        total = given.new_zeros(given.shape[0], ctx.length, given.shape[3])
+        for tap, (first, last, source) in enumerate(ctx.places):
+            total[:, source] += given[:, first:last, tap]
+        return total, None, None
+
+
+def _overlap(length: int, count: int, offset: int, stride: int) -> tuple[int, int, slice]:
+    """(first, last, source): the steps first..last-1 of `count` whose source stride * t + offset lies within `length`."""
+    first = min(count, max(0, -(offset // stride)))
+    last = max(first, min(count, -((offset - length) // stride)))
+    end = stride * (last - 1) + offset + 1 if last > first else 0
+    return first, last, slice(stride * first + offset, end, stride)
 
 
 class Upsample(Layout):
@@ -85,11 +127,8 @@ class Upsample(Layout):
             return F.conv_transpose1d(x, self.weight.permute(2, 0, 1), self.bias, stride=2, padding=1)
         # y[2m] = W1 x[m] + W3 x[m-1] and y[2m+1] = W2 x[m] + W0 x[m+1].
         x = autocast(x)
-        padded = F.pad(x, (0, 0, 1, 1))
-        before = torch.cat([padded[:, :-2], x], dim=-1)
-        after = torch.cat([x, padded[:, 2:]], dim=-1)
-        even = F.linear(before, self.weight[:, 1::2].flip(1).flatten(1), self.bias)
-        odd = F.linear(after, self.weight[:, ::2].flip(1).flatten(1), self.bias)
+        even = F.linear(shifted(x, (-1, 0)), self.weight[:, 1::2].flip(1).flatten(1), self.bias)
+        odd = F.linear(shifted(x, (0, 1)), self.weight[:, ::2].flip(1).flatten(1), self.bias)
         return torch.stack([even, odd], dim=2).flatten(1, 2)
 
 
@@ -118,7 +157,7 @@ class ConvBlock(nn.Sequential):
     """Convolution, group norm, Mish."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, groups: int, layout: str):
-        super().__init__(Conv(inputs, outputs, kernel, layout), GroupNorm(groups, outputs, layout), nn.Mish())
+        super().__init__(Conv(inputs, outputs, kernel, layout), GroupNorm(groups, outputs, layout), Mish())
 
 
 class FiLMBlock(Layout):
