@@ -14,7 +14,10 @@ from diffbot.errors import ConfigError, DiffbotError, unknown
 VERBS = {
     "collect": "record demonstrations of a scripted expert or an operator",
     "train": "train a method on a dataset and write a policy bundle",
+    "sweep": "train every combination of some settings, here, on Ray or on Slurm",
     "evaluate": "roll a policy out in simulation on fixed seeds",
+    "synthesize": "multiply a dataset with a synthesizer",
+    "report": "pages with pictures: how good a synthesized dataset is",
     "ros": "run policies, simulators and robots as ROS 2 nodes",
     "data": "look at, check, convert and repair datasets",
     "demo": "the whole way: collect, train, evaluate and run over ROS 2, with a report",
