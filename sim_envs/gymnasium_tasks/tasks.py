@@ -34,10 +34,13 @@ _ANT = tuple(
     for name, published, _, steps in _MAZES
 )
 
+_LEARNED = ("random", "medium", "expert", *(f"stage-{stage:02d}" for stage in range(1, 13)))
 _LOCOMOTION = tuple(
     TaskSpec(
         id=f"locomotion/{name}",
         make=f"{_HERE}.locomotion:Locomotion",
+        expert="sim_envs.behaviour.expert:LearnedExpert",
+        qualities=_LEARNED,
         horizon=1000,
         rate=rate,
         success="the return so far has reached the expert's reference score",
@@ -55,6 +58,7 @@ _KITCHEN = tuple(
     TaskSpec(
         id=f"kitchen/{name}",
         make=f"{_HERE}.kitchen:Kitchen",
+        expert=f"{_HERE}.kitchen_expert:KitchenExpert",
         horizon=280,
         rate=12.5,
         success="every sub-task is done",
