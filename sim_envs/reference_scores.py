@@ -16,12 +16,18 @@ class ReferenceScore:
     source: str
 
 
+# D4RL's own maze2d-v1 references (23.85 to 161.86, 13.13 to 277.39, 6.7 to 273.99) are of one fixed goal and a slower
+# controller; here every episode draws its goal, so both ends were measured anew.
+_MAZE = "measured here: uniform actions and the scripted expert, sparse reward, 200 episodes from seed 200000"
 _D4RL = "Fu et al., D4RL, 2020, infos.py (gym v2 bodies; the v5 bodies differ slightly)"
 
 REFERENCE_SCORES = {
     "locomotion/hopper": ReferenceScore(-20.272305, 3234.3, _D4RL),
     "locomotion/halfcheetah": ReferenceScore(-280.178953, 12135.0, _D4RL),
     "locomotion/walker2d": ReferenceScore(1.629008, 4592.3, _D4RL),
+    "pointmaze/umaze": ReferenceScore(15.7, 198.2, _MAZE),
+    "pointmaze/medium": ReferenceScore(9.0, 387.2, _MAZE),
+    "pointmaze/large": ReferenceScore(9.4, 456.2, _MAZE),
     "kitchen/complete": ReferenceScore(0.0, 4.0, "Fu et al., D4RL, 2020: number of sub-tasks done"),
     "adroit/pen": ReferenceScore(
         96.262799, 3076.8331017826877, "Fu et al., D4RL, 2020, infos.py (pen-v1, 100 steps)"

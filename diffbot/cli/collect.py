@@ -44,7 +44,7 @@ class CollectConfig:
     # First episode seed; episodes take seed, seed + 1, ... below 100000, where evaluation begins.
     seed: int = 0
     quality: str = "expert"  # expert, good, okay or poor; of locomotion random, medium, expert or stage-NN
-    # Several qualities one after the other, each with its share: +mix.medium=0.5 +mix.expert=0.5
+    # Several qualities one after the other, with relative shares: +mix.medium=1 +mix.expert=1
     mix: dict[str, float] = field(default_factory=dict)
     published: str = ""  # the published dataset whose size `steps` is
     workers: str = "auto"  # processes; auto: one for each core

@@ -1,0 +1,51 @@
+"""What each behaviour policy was trained with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sim_envs.errors import unknown
+
+
+@dataclass(frozen=True)
+class Settings:
+    """PPO on one gymnasium task. Defaults as in Huang et al. (2022) for MuJoCo; log_std_init is theirs minus a half.
+
+    rollout: steps between two updates, from all environments together. learning_rate falls linearly to a twentieth over
+    `steps`. medium: the normalised score that the medium policy shall have, that of D4RL's own data.
+    """
+
+    environment: str
+    medium: float
+    environments: int = 16
+    rollout: int = 2048
+    batch_size: int = 64
+    n_epochs: int = 10
+    gamma: float = 0.99
+    gae_lambda: float = 0.95
+    learning_rate: float = 3e-4
+    clip_range: float = 0.2
+    ent_coef: float = 0.0
+    vf_coef: float = 0.5
+    max_grad_norm: float = 0.5
+    log_std_init: float = -0.5
+    hidden: tuple[int, ...] = (64, 64)
+    steps: int = 1_000_000
+    snapshot_every: int = 20_480
+
+
+SETTINGS = {
+    "locomotion/hopper": Settings("Hopper-v5", medium=44.3),
+    "locomotion/walker2d": Settings("Walker2d-v5", medium=62.1),
+    # Discounts as tuned in rl-baselines3-zoo (hyperparams/ppo.yml).
+    "locomotion/halfcheetah": Settings(
+        "HalfCheetah-v5", medium=40.7, gamma=0.98, gae_lambda=0.92, log_std_init=-1.0
+    ),
+}
+
+
+def settings_of(task: str) -> Settings:
+    """Raises SimEnvError for a task without a behaviour policy."""
+    if task not in SETTINGS:
+        raise unknown("task with behaviour settings", task, SETTINGS)
+    return SETTINGS[task]
