@@ -67,7 +67,7 @@ class PPO:
         rate = s.learning_rate * max(1.0 - self.steps / s.steps, 0.05)
         for _ in range(s.n_epochs):
             for rows in self.rng.permutation(s.rollout).reshape(-1, s.batch_size):
-                self._update(*(array[rows] for array in rollout), rate)
+                self._update(rate, *(array[rows] for array in rollout))
 
     def weights(self) -> dict[str, np.ndarray]:
         """The actor as the arrays that `policy.from_arrays` reads."""
@@ -81,60 +81,67 @@ class PPO:
 
     def _rollout(self, length: int) -> tuple[np.ndarray, ...]:
         """Flat arrays: observations [N, D], actions [N, A], log-probabilities, advantages and value targets [N]."""
-        s, count = self.settings, len(self.envs)
-        xs, actions, chances, values, rewards, ends = [], [], [], [], [], []
-        for _ in range(length):
+        count, (inputs, outputs) = len(self.envs), (self.observation.shape[1], self.actor.tail.size)
+        xs = np.empty((length, count, inputs), np.float32)
+        actions = np.empty((length, count, outputs), np.float32)
+        chances, values = (np.empty((length, count), np.float32) for _ in range(2))
+        rewards, ends = (np.empty((length, count)) for _ in range(2))
+        for t in range(length):
             self.seen.update(self.observation)
-            x = self._normalise(self.observation)
-            mean, std = self.actor(x), np.exp(self.actor.tail)
-            noise = self.rng.standard_normal(mean.shape, dtype=np.float32)
-            value, action = self.critic(x)[:, 0], mean + std * noise
-            reward, end = np.zeros(count), np.zeros(count)
-            late: list[tuple[int, np.ndarray]] = []
-            for i, env in enumerate(self.envs):
-                after, reward[i], fallen, _, _ = env.step(np.clip(action[i], -1.0, 1.0))
-                self.age[i] += 1
-                end[i] = fallen or self.age[i] >= self.horizon
-                self.running[i] += reward[i]
-                if end[i]:
-                    if not fallen:
-                        late.append((i, after))
-                    self.ended.append(self.running[i])
-                    after, _ = env.reset()
-                    self.running[i] = self.age[i] = 0
-                self.observation[i] = after
-            self.discounted = self.discounted * s.gamma + reward
-            self.reward_scale.update(self.discounted[:, None])
-            self.discounted *= 1.0 - end
-            reward = np.clip(reward / self.reward_scale.scale, -10, 10)
-            for i, after in late:  # a time limit is not an end of the world
-                reward[i] += s.gamma * self.critic(self._normalise(after[None]))[0, 0]
-            for store, item in zip(
-                (xs, actions, chances, values, rewards, ends),
-                (x, action, _log_chance(noise, self.actor.tail), value, reward, end),
-                strict=True,
-            ):
-                store.append(item)
+            xs[t] = x = self._normalise(self.observation)
+            noise = self.rng.standard_normal((count, outputs), dtype=np.float32)
+            actions[t] = self.actor(x) + np.exp(self.actor.tail) * noise
+            values[t], chances[t] = self.critic(x)[:, 0], _log_chance(noise, self.actor.tail)
+            rewards[t], ends[t] = self._step(actions[t])
         self.steps += length * count
-        last = self.critic(self._normalise(self.observation))[:, 0]
-        advantage, following = np.zeros((length, count)), np.zeros(count)
-        for t in reversed(range(length)):
-            after = values[t + 1] if t + 1 < length else last
-            error = rewards[t] + s.gamma * after * (1.0 - ends[t]) - values[t]
-            following = error + s.gamma * s.gae_lambda * (1.0 - ends[t]) * following
-            advantage[t] = following
-        target = advantage + np.stack(values)
-        flat = (np.concatenate(xs), np.concatenate(actions), np.concatenate(chances))
-        return *flat, advantage.ravel().astype(np.float32), target.ravel().astype(np.float32)
+        advantages = self._advantages(values, rewards, ends)
+        flat = (xs.reshape(-1, inputs), actions.reshape(-1, outputs), chances.ravel())
+        return *flat, advantages.ravel().astype(np.float32), (advantages + values).ravel().astype(np.float32)
+
+    def _step(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One step of every environment. Returns scaled rewards [E], with the value of what lies behind a time limit, and
+        whether an episode ended [E]."""
+        reward, end = np.zeros(len(self.envs)), np.zeros(len(self.envs))
+        late: list[tuple[int, np.ndarray]] = []
+        for i, env in enumerate(self.envs):
+            after, reward[i], fallen, _, _ = env.step(np.clip(actions[i], -1.0, 1.0))
+            self.age[i] += 1
+            end[i] = fallen or self.age[i] >= self.horizon
+            self.running[i] += reward[i]
+            if end[i]:
+                if not fallen:
+                    late.append((i, after))
+                self.ended.append(self.running[i])
+                after, _ = env.reset()
+                self.running[i] = self.age[i] = 0
+            self.observation[i] = after
+        self.discounted = self.discounted * self.settings.gamma + reward
+        self.reward_scale.update(self.discounted[:, None])
+        self.discounted *= 1.0 - end
+        reward = np.clip(reward / self.reward_scale.scale, -10, 10)
+        for i, after in late:  # a time limit is not an end of the world
+            reward[i] += self.settings.gamma * self.critic(self._normalise(after[None]))[0, 0]
+        return reward, end
+
+    def _advantages(self, values: np.ndarray, rewards: np.ndarray, ends: np.ndarray) -> np.ndarray:
+        """Generalised advantages [T, E] (Schulman et al., 2016, equation 16)."""
+        s = self.settings
+        after = np.concatenate([values[1:], self.critic(self._normalise(self.observation)).T])
+        errors = rewards + s.gamma * after * (1.0 - ends) - values
+        advantages, following = np.empty_like(errors), np.zeros(len(self.envs))
+        for t in reversed(range(len(errors))):
+            following = errors[t] + s.gamma * s.gae_lambda * (1.0 - ends[t]) * following
+            advantages[t] = following
+        return advantages
 
     def _update(
         self,
+        rate: float,
         x: np.ndarray,
         action: np.ndarray,
         old: np.ndarray,
         advantage: np.ndarray,
         target: np.ndarray,
-        rate: float,
     ) -> None:
         """One gradient step on the clipped objective (equation 7 there) and the squared value error."""
         s, n = self.settings, len(x)

@@ -61,7 +61,7 @@ def test_gradients_equal_torch_autograd_of_the_written_out_loss() -> None:
     error = ((forward(critic, torch.tensor(x))[:, 0] - torch.tensor(target)) ** 2).mean()
     entropy = policy.entropy().sum(1).mean()
     (-surrogate - settings.ent_coef * entropy + settings.vf_coef * error).backward()
-    learner._update(x, action, old, advantage, target, 0.0)
+    learner._update(0.0, x, action, old, advantage, target)
     for network, theirs in ((learner.actor, [*actor, log_std]), (learner.critic, critic)):
         gradients = [p.grad.numpy().ravel() for p in theirs if p.grad is not None]
         np.testing.assert_allclose(network.gradient, np.concatenate(gradients), rtol=1e-3, atol=2e-6)
