@@ -5,5 +5,17 @@ from diffbot_ros.launching import launch_graph
 
 def generate_launch_description():
     return launch_graph(
-        "robot", ("policy", "robot", "output", "bindings", "rate", "backend", "stitching", "action_server")
+        "robot",
+        (
+            "policy",
+            "robot",
+            "output",
+            "bindings",
+            "rate",
+            "backend",
+            "stitching",
+            "action_server",
+            "view",
+            "port",
+        ),
     )

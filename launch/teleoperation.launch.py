@@ -5,5 +5,5 @@ from diffbot_ros.launching import launch_graph
 
 def generate_launch_description():
     return launch_graph(
-        "teleoperation", ("task", "contract", "policy", "device", "out", "rate_scale", "seed")
+        "teleoperation", ("task", "contract", "policy", "device", "out", "rate_scale", "seed", "view", "port")
     )

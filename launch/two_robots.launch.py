@@ -4,4 +4,4 @@ from diffbot_ros.launching import launch_graph
 
 
 def generate_launch_description():
-    return launch_graph("two_robots", ("policy", "task", "rate_scale", "backend", "autorun"))
+    return launch_graph("two_robots", ("policy", "task", "rate_scale", "backend", "autorun", "view", "port"))

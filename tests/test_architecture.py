@@ -30,8 +30,9 @@ ARROWS: dict[str, tuple[str, ...]] = {
     ),
 }
 EXTRA = {
-    # The simulator node is the one node that stands on the simulation side.
+    # The simulator node stands on the simulation side; the live view draws its scene.
     "ros2_ws/src/diffbot_ros/diffbot_ros/simulator.py": ("sim_envs",),
+    "ros2_ws/src/diffbot_ros/diffbot_ros/view_scene.py": ("sim_envs",),
 }
 
 

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import re
 import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from diffbot.cli.evaluate import find_bundle
 from diffbot.cli.verb import Verb
 from diffbot.data.contract import Contract
 from diffbot.errors import ConfigError, MissingExtraError, require
+
+if TYPE_CHECKING:
+    from diffbot_ros.graphs import GraphSettings
 
 SET_UP = (
     "Install them with `make setup`, or: pip install 'diffbot[ros,ros-build]' && "
@@ -22,44 +28,76 @@ SET_UP = (
 
 
 @dataclass(frozen=True)
-class DemoConfig:
-    """Closed loop over DDS: a simulator, an executor and a policy node, each a process of its own."""
+class NodesConfig:
+    """What every graph of nodes is told."""
 
-    policy: str = "???"  # bundle folder, or the run that holds it
-    episodes: int = 50  # number of seeds
-    seed: int = 100000  # first environment seed, as in `diffbot evaluate`
-    policy_seed: int = 0  # seed of the policy's own noise
-    rate_scale: float = 1.0  # control rate as a multiple of the contract's; 1: real time
-    task: str = ""  # default: the task that the policy was trained on
+    policy: str = ""  # bundle folder, or the run that holds it
+    task: str = ""  # simulated task; default: the one that the policy was trained on
+    rate_scale: float = 1.0  # simulated seconds per second; 1: real time
     stitching: str = "switch"  # how a new chunk takes over: switch, blend, ensemble or rtc
     action_horizon: int = 0  # steps between inferences; 0: the policy's own
     backend: str = "auto"  # inference engine
+
+
+@dataclass(frozen=True)
+class DemoConfig(NodesConfig):
+    """Closed loop over DDS: a simulator, an executor and a policy node, each a process of its own."""
+
+    policy: str = "???"
+    episodes: int = 50  # number of seeds
+    seed: int = 100000  # first environment seed, as in `diffbot evaluate`
+    policy_seed: int = 0  # seed of the policy's own noise
     out: str = ""  # default: ros/ beside the policy
 
 
 @dataclass(frozen=True)
-class UpConfig:
+class UpConfig(NodesConfig):
     """A graph of nodes that runs until it is interrupted."""
 
-    graph: str = "simulation"  # simulation, robot, remote, teleoperation, recording, two_robots
-    policy: str = ""  # bundle folder, or the run that holds it
-    task: str = ""  # simulated task; default: the policy's
+    graph: str = "simulation"  # simulation, robot, remote, teleoperation, recording, two_robots, view
     robot: str = ""  # robot profile: diffbot list robots
     output: str = ""  # how the robot takes commands; default: the profile's
     bindings: str = ""  # YAML from contract keys to topics
     seed: int = 0  # of the policy's noise; first episode of a simulator that runs by itself
     rate: float = 0.0  # Hz of the executor; 0: the contract's
-    rate_scale: float = 1.0  # of the simulator
-    stitching: str = "switch"  # how a new chunk takes over
-    backend: str = "auto"  # inference engine
     device: str = (
         "joystick"  # teleoperation: joystick, leader; keyboard: python -m diffbot_ros.teleop in a terminal
     )
     action_server: bool = (
         False  # simulation, robot: serve the action run_policy (then no episode starts by itself)
     )
+    view: bool = False  # a browser page of each robot
+    host: str = "127.0.0.1"  # of the page: only this machine unless you say otherwise
+    port: int = 8090  # of the page, the next ones for further robots; 0: any free one
     out: str = "runs/ros"  # logs and recordings
     domain: int = -1  # ROS domain; -1: as the environment says
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """A browser page of a graph that runs already: it listens and sends nothing."""
+
+    policy: str = "???"  # bundle folder, or the run that holds it
+    namespace: str = ""  # of the robot, where several run
+    scene: bool = False  # draw the simulated task
+    bindings: str = ""  # YAML from contract keys to topics
+    host: str = "127.0.0.1"  # only this machine unless you say otherwise
+    port: int = 8090  # of the page; 0: any free one
+    out: str = "runs/ros"  # its log
+    domain: int = -1  # ROS domain; -1: as the environment says
+
+
+def graph_settings(config: NodesConfig | ViewConfig, **more: Any) -> GraphSettings:
+    """What a graph is built from: the entries of `config` by their names, a bundle's absolute path, and `more`."""
+    from diffbot_ros.graphs import GraphSettings
+
+    names = {field.name for field in dataclasses.fields(GraphSettings)}
+    given = {
+        field.name: getattr(config, field.name) for field in dataclasses.fields(config) if field.name in names
+    }
+    if config.policy:
+        given["policy"] = str(find_bundle(config.policy).resolve())
+    return GraphSettings(**{**given, **more})
 
 
 def check_ros() -> None:
@@ -84,43 +122,54 @@ def run_demo(config: DemoConfig) -> int:
 def run_up(config: UpConfig) -> int:
     """Start the nodes of a graph and wait; the output of each goes to a file."""
     check_ros()
-    from diffbot_ros.graphs import GraphSettings, build_graph
+    out = Path(config.out)
+    settings = graph_settings(
+        config,
+        contract=_task_contract(config.task, out) if config.task and not config.policy else "",
+        autorun=-1 if config.action_server else config.seed,
+        out=str(out / "recording"),
+    )
+    return _keep_up(config.graph, settings, out, config.domain)
+
+
+def run_view(config: ViewConfig) -> int:
+    """Serve the live view of a running graph until it is interrupted."""
+    check_ros()
+    require("viser", "view", "the live view")
+    namespaces = (config.namespace.strip("/"),) if config.namespace else ()
+    return _keep_up("view", graph_settings(config, namespaces=namespaces), Path(config.out), config.domain)
+
+
+def _keep_up(graph: str, settings: GraphSettings, out: Path, domain: int) -> int:
+    """Run the nodes of a graph until Ctrl-C or SIGTERM; raises DiffbotError when one of them ends by itself."""
+    from diffbot_ros.graphs import build_graph
     from diffbot_ros.isolation import node_environment
     from diffbot_ros.processes import Processes
     from rich.console import Console
 
-    out = Path(config.out)
-    settings = GraphSettings(
-        policy=config.policy,
-        task=config.task,
-        robot=config.robot,
-        output=config.output,
-        bindings=config.bindings,
-        seed=config.seed,
-        rate=config.rate,
-        rate_scale=config.rate_scale,
-        stitching=config.stitching,
-        backend=config.backend,
-        device=config.device,
-        contract=_task_contract(config.task, out) if config.task and not config.policy else "",
-        autorun=-1 if config.action_server else config.seed,
-        action_server=config.action_server,
-        out=str(out / "recording"),
-    )
-    nodes = build_graph(config.graph, settings)
-    environment = node_environment(None if config.domain < 0 else config.domain, out / "log")
+    nodes = build_graph(graph, settings)
+    environment = node_environment(None if domain < 0 else domain, out / "log")
     console = Console()
     with raising_on_term(), Processes(nodes, environment, out / "log") as processes:
         for node in nodes:
             console.print(f"{node.title}: {processes.log(node.title)}", highlight=False)
         console.print("running; end with Ctrl-C")
+        pages = {node.title for node in nodes if node.executable == "view"}
         try:
             while True:
                 processes.check()
+                for title in [title for title in pages if (page := _address(processes.tail(title)))]:
+                    pages.remove(title)
+                    console.print(f"{title}: open {page}", highlight=False, soft_wrap=True)
                 time.sleep(0.2)
         except KeyboardInterrupt:
             console.print("ending")
     return 0
+
+
+def _address(log: str) -> str:
+    found = re.findall(r"open (http://\S+)", log)
+    return found[-1] if found else ""
 
 
 def _task_contract(task: str, out: Path) -> str:
@@ -176,6 +225,16 @@ VERBS = {
         (
             "diffbot ros up graph=simulation policy=runs/lift/policy",
             "diffbot ros up graph=robot policy=runs/lift/policy robot=ur5e bindings=topics.yaml",
+            "diffbot ros up graph=simulation policy=runs/lift view=true",
+        ),
+    ),
+    "view": Verb(
+        "a browser page of a running graph: robot, planned chunk, executed path, latency, limits",
+        ViewConfig,
+        run_view,
+        (
+            "diffbot ros view policy=runs/lift/policy scene=true",
+            "diffbot ros view policy=runs/lift/policy namespace=robot1",
         ),
     ),
 }

@@ -26,7 +26,7 @@ from rich.progress import (
 from rich.table import Table
 
 from diffbot.cli.evaluate import find_bundle
-from diffbot.cli.ros import DemoConfig, milliseconds, raising_on_term
+from diffbot.cli.ros import DemoConfig, graph_settings, milliseconds, raising_on_term
 from diffbot.control.load import load_runner
 from diffbot.evaluation.statistics import wilson_interval
 
@@ -38,16 +38,7 @@ def demo(config: DemoConfig) -> int:
     traces = out / "traces"
     if traces.exists():
         shutil.rmtree(traces)
-    settings = GraphSettings(
-        policy=str(policy.resolve()),
-        task=config.task,
-        seed=config.policy_seed,
-        backend=config.backend,
-        stitching=config.stitching,
-        action_horizon=config.action_horizon,
-        rate_scale=config.rate_scale,
-        traces=str(traces.resolve()),
-    )
+    settings = graph_settings(config, seed=config.policy_seed, traces=str(traces.resolve()))
     start = time.perf_counter()
     with raising_on_term():
         episodes = _run(config, settings, out)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import setup
 
-NODES = ("policy", "executor", "simulator", "teleop", "recorder", "run_policy")
+NODES = ("policy", "executor", "simulator", "teleop", "recorder", "run_policy", "view")
 LAUNCH = Path(__file__).resolve().parents[3] / "launch"
 
 setup(

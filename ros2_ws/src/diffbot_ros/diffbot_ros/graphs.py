@@ -61,6 +61,10 @@ class GraphSettings:
     action_server: bool = False
     out: str = "runs/recording"
     namespaces: tuple[str, ...] = ("robot1", "robot2")
+    view: bool = False
+    scene: bool = False
+    host: str = "127.0.0.1"
+    port: int = 8090
 
 
 def simulation(settings: GraphSettings) -> list[NodeSpec]:
@@ -137,6 +141,24 @@ def two_robots(settings: GraphSettings) -> list[NodeSpec]:
     return nodes
 
 
+def view(settings: GraphSettings) -> list[NodeSpec]:
+    """The live view alone, of a graph that runs already; `namespaces` of one name says which robot of several."""
+    namespace = settings.namespaces[0] if len(settings.namespaces) == 1 else ""
+    return [_view(settings, namespace, settings.port, settings.scene)]
+
+
+def _view(settings: GraphSettings, namespace: str, port: int, scene: bool) -> NodeSpec:
+    parameters: dict[str, Any] = {
+        "contract": settings.contract or _needed("policy", settings.policy),
+        "host": settings.host,
+        "port": port,
+        "scene": scene,
+    }
+    if settings.bindings:
+        parameters["bindings"] = settings.bindings
+    return NodeSpec("view", parameters, namespace)
+
+
 def _policy(settings: GraphSettings) -> dict[str, Any]:
     parameters: dict[str, Any] = {
         "policy": settings.policy,
@@ -171,12 +193,21 @@ def _needed(name: str, value: str) -> str:
 
 
 GRAPHS: dict[str, Callable[[GraphSettings], list[NodeSpec]]] = {
-    graph.__name__: graph for graph in (simulation, robot, remote, teleoperation, recording, two_robots)
+    graph.__name__: graph for graph in (simulation, robot, remote, teleoperation, recording, two_robots, view)
 }
 
 
 def build_graph(name: str, settings: GraphSettings) -> list[NodeSpec]:
-    """The nodes of the graph `name`. Raises ConfigError for an unknown graph or a missing setting."""
+    """The nodes of the graph `name`, with view=True a live view for each robot, on one port after the other.
+
+    Raises ConfigError for an unknown graph or a missing setting.
+    """
     if name not in GRAPHS:
         raise unknown("graph", name, GRAPHS, "diffbot ros up --help")
-    return GRAPHS[name](settings)
+    nodes = GRAPHS[name](settings)
+    if settings.view and name != "view":
+        for i, namespace in enumerate(dict.fromkeys(node.namespace for node in nodes)):
+            scene = any(n.executable == "simulator" and n.namespace == namespace for n in nodes)
+            port = settings.port and settings.port + i
+            nodes.append(_view(settings, namespace, port, scene))
+    return nodes

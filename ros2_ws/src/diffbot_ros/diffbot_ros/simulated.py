@@ -46,6 +46,7 @@ class SimulatedRobot:
         self.time_ns = START_NS
         self.late = 0
         self.contract: Contract | None = None
+        self._env: Any = None
         self._thread = threading.Thread(target=self._run, name="simulation", daemon=True)
 
     def start(self) -> Contract:
@@ -86,9 +87,13 @@ class SimulatedRobot:
 
     # In the thread ----------------------------------------------------------------------------------------------
 
+    def state(self) -> np.ndarray:
+        """The simulator's whole state, float64 [N]; to be called from `observe`."""
+        return np.asarray(self._env.unwrapped.get_state(), np.float64)
+
     def _run(self) -> None:
         try:
-            env = self._build()
+            self._env = env = self._build()
             self.contract = Contract.from_dict(env.unwrapped.contract())
         except Exception as error:
             self._error = error

@@ -1,11 +1,13 @@
 """The simulator node: any task of sim_envs as a robot.
 
 Topics out: `observation/<key>` for each observation (StampedArray or Image), `joint_states` where the task has joint
-positions, `/clock`, `episode_result`. In: `command`. Service: `~/reset` takes the seed of an episode and starts it.
+positions, `/clock`, `episode_result`, `~/state` (the whole state, while somebody listens). In: `command`.
+Service: `~/reset` takes the seed of an episode and starts it.
 """
 
 from __future__ import annotations
 
+import array
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -86,6 +88,7 @@ class SimulatorNode(Node):
             for key, field in contract.observations.items()
         }
         self._joints = self._joint_publisher(contract, settings["joint_key"])
+        self._state = self.create_publisher(StampedArray, "~/state", qos.OBSERVATION_WRITER)
         self._clock_publisher = self.create_publisher(Clock, "/clock", qos.CLOCK)
         self._results = self.create_publisher(EpisodeResult, "episode_result", qos.EVENT)
         self._input = self.create_subscription(Command, "command", self._receive, qos.COMMAND)
@@ -100,7 +103,8 @@ class SimulatorNode(Node):
             return
         self._robot.stop()
         self._robot = None
-        for publisher in (*self._outputs.values(), self._joints, self._clock_publisher, self._results):
+        singles = (self._joints, self._state, self._clock_publisher, self._results)
+        for publisher in (*self._outputs.values(), *singles):
             if publisher is not None:
                 self.destroy_publisher(publisher)
         self.destroy_subscription(self._input)
@@ -155,6 +159,10 @@ class SimulatorNode(Node):
             message = JointState(name=list(names), position=positions.tolist())
             message.header.stamp = _stamp(time_ns)
             self._joints.publish(message)
+        if self._robot is not None and self._state.get_subscription_count():
+            state = StampedArray(values=array.array("d", self._robot.state().tobytes()))
+            state.header.stamp = _stamp(time_ns)
+            self._state.publish(state)
         self._clock_publisher.publish(Clock(clock=_stamp(time_ns)))
 
     def _finish(self, seed: int, success: bool, steps: int, held: int, total: float) -> None:
