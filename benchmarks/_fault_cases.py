@@ -33,6 +33,7 @@ class Fault:
     executor's counter `reason` rises while it goes on), "run" (it goes on), "gone" (no commands: the arm stays where it
     is), "report" (it goes on and `reason` is in the diagnostics of the node `where`).
     known_after: s after which the fault is noticeable by the limits that the nodes were given.
+    prepare: what has to be there before; returns what takes it away after the arm has recovered.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Fault:
     reason: str
     known_after: float = 0.0
     where: str = ""
+    prepare: Callable[[Rig], Undo] | None = None
 
 
 def _edit(change: Callable[[int, Values, float], tuple[Values, float] | None]) -> Callable[[Rig], Undo]:
@@ -107,6 +109,49 @@ def _slow(rig: Rig) -> Undo:
         rig.send("policy", signal.SIGCONT)
         time.sleep(0.08)
     return lambda: None
+
+
+def _executor_hung(rig: Rig) -> Undo:
+    rig.send("executor", signal.SIGSTOP)
+    time.sleep(0.3)
+    rig.send("executor", signal.SIGCONT)
+    return lambda: None
+
+
+def _far(rig: Rig) -> Undo:
+    """The policy runs in another ROS domain, as on another machine: one bridge is all that joins it to the arm."""
+    rig.move_away()
+    return rig.move_back
+
+
+def _cable_pulled(rig: Rig) -> Undo:
+    """Nothing passes any more, and nobody is told."""
+    rig.send("bridge", signal.SIGSTOP)
+    return lambda: rig.send("bridge", signal.SIGCONT)
+
+
+def _network_replaced(rig: Rig) -> Undo:
+    """The bridge is gone for good; another one comes, and both sides discover each other anew."""
+    rig.end("bridge", signal.SIGKILL)
+    return rig.bridge
+
+
+RIVAL = "rival/policy"
+
+
+def _rival(rig: Rig) -> Undo:
+    """A second policy node on the same topics that stands by."""
+    topics = ("chunk", "policy_status", *(f"observation/{key}" for key in rig.probe.publishers))
+    parameters = {**rig.specs["policy"].parameters, "seed": 1, "autostart": False}
+    node = NodeSpec("policy", parameters, "rival", {topic: f"/{topic}" for topic in topics})
+    rig.processes.start(node)
+    rig.lifecycle(RIVAL, Transition.TRANSITION_CONFIGURE)
+    return lambda: rig.end(RIVAL, signal.SIGINT)
+
+
+def _two_policies(rig: Rig) -> Undo:
+    rig.lifecycle(RIVAL, Transition.TRANSITION_ACTIVATE)
+    return lambda: rig.lifecycle(RIVAL, Transition.TRANSITION_DEACTIVATE)
 
 
 def _deactivated(rig: Rig) -> Undo:
@@ -220,6 +265,18 @@ FAULTS = (
     Fault("policy terminated", _killed(signal.SIGTERM), "hold", "inactive|starved", CHUNK),
     Fault("policy hung", _hung, "hold", "starved|policy_silent", min(CHUNK, SILENCE)),
     Fault("policy slow", _slow, "run", ""),
+    Fault(
+        "policy cut off", _cable_pulled, "hold", "starved|policy_silent", min(CHUNK, SILENCE), prepare=_far
+    ),
+    Fault(
+        "network replaced",
+        _network_replaced,
+        "hold",
+        "starved|policy_silent",
+        min(CHUNK, SILENCE),
+        prepare=_far,
+    ),
+    Fault("two policies on one topic", _two_policies, "hold", "two_policies", prepare=_rival),
     Fault("policy deactivated", _deactivated, "hold", "inactive"),
     Fault("chunk for another contract", _chunk(contract_hash="0123456789ab"), "count", "contract_mismatch"),
     Fault("chunk with NaN", _chunk(values=np.full((16, 2), np.nan)), "count", "non_finite_chunk"),
@@ -231,6 +288,7 @@ FAULTS = (
     Fault("chunk far outside the range", _chunk(values=np.full((16, 2), 1e6)), "limit", ""),
     Fault("chunk that jumps", _chunk(values=np.tile([0.9, -0.9], (16, 1))), "limit", ""),
     Fault("emergency stop", _emergency, "hold", "estop"),
+    Fault("executor hung", _executor_hung, "run", ""),
     Fault("executor killed", _executor_ended(signal.SIGKILL), "gone", ""),
     Fault("executor terminated", _executor_ended(signal.SIGTERM), "gone", ""),
     Fault("disk full while recording", _disk_full, "report", "recording ended", 3.0, "/recorder"),

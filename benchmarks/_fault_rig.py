@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ import numpy as np
 from diffbot_msgs.msg import ActionChunk, Command, StampedArray
 from diffbot_ros.convert import to_duration, to_time
 from diffbot_ros.graphs import NodeSpec
+from diffbot_ros.isolation import Domain
 from diffbot_ros.probe import Probe
 from diffbot_ros.processes import Processes
 from lifecycle_msgs.srv import ChangeState
@@ -26,7 +28,7 @@ SAFETY_TOLERANCE = 1e-3  # relative: commands are float32
 
 @dataclass
 class Rig:
-    """The running system. `specs` are the nodes by title, for starting them again."""
+    """The running system. `specs` are the nodes by title, for starting them again; `far` is a second ROS domain."""
 
     processes: Processes
     probe: Probe
@@ -34,6 +36,7 @@ class Rig:
     rate: float
     folder: Path
     specs: dict[str, NodeSpec] = field(default_factory=dict)
+    far: int = 0
 
     # What a fault can do ----------------------------------------------------------------------------------------
 
@@ -66,6 +69,7 @@ class Rig:
             names=list(JOINTS),
             values=values.ravel().tolist(),
             valid=[True] * len(values),
+            source=self.probe.policy[-1][1].source,
         )
         message.header.stamp = to_time(start)
         for name, value in changes.items():
@@ -83,6 +87,25 @@ class Rig:
             self.probe.call(client, request)
         finally:
             self.probe.node.destroy_client(client)
+
+    # A policy on another machine --------------------------------------------------------------------------------
+
+    def move_away(self) -> None:
+        """Start the policy in a ROS domain of its own, joined to this one by nothing but a bridge."""
+        self.end("policy", signal.SIGINT)
+        self.processes.start(self.specs["policy"], {"ROS_DOMAIN_ID": str(self.far)})
+        self.bridge()
+
+    def bridge(self) -> None:
+        """Start the bridge."""
+        bridge = str(Path(__file__).with_name("_fault_bridge.py"))
+        self.processes.run("bridge", [sys.executable, "-P", bridge, str(self.far), *self.probe.publishers])
+
+    def move_back(self) -> None:
+        """End of `move_away`."""
+        self.end("bridge", signal.SIGKILL)
+        self.end("policy", signal.SIGINT)
+        self.restart("policy")
 
     # What is seen -----------------------------------------------------------------------------------------------
 
@@ -115,11 +138,12 @@ def rig(folder: Path, environment: dict[str, str], rate: float) -> Iterator[Rig]
     with (
         Processes(list(specs.values()), environment, folder / "log") as processes,
         Probe(point_contract(rate)) as probe,
+        Domain() as far,
     ):
         probe.ready()
         probe.reset(0)
         with PointArm(probe, rate) as arm:
-            system = Rig(processes, probe, arm, rate, folder, specs)
+            system = Rig(processes, probe, arm, rate, folder, specs, far.id)
             system.wait_following()
             yield system
 

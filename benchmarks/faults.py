@@ -68,6 +68,7 @@ def run(config: Config) -> BenchResult:
 def _one(system: Rig, fault: Fault, config: Config) -> dict[str, Any]:
     """Do one fault, watch, end it, and wait for recovery."""
     probe = system.probe
+    clean = fault.prepare(system) if fault.prepare is not None else None
     system.wait_following(config.patience)
     for record in (probe.chunks, probe.policy):
         del record[:-1]
@@ -88,6 +89,9 @@ def _one(system: Rig, fault: Fault, config: Config) -> dict[str, Any]:
     except DiffbotError:
         recovered = False
     system.arm.edit = None
+    commands = list(probe.commands)
+    if clean is not None:
+        clean()
     delay = (
         None
         if hold is None
@@ -103,7 +107,7 @@ def _one(system: Rig, fault: Fault, config: Config) -> dict[str, Any]:
         "late": late,
         "silent": not told,
         "recovered": recovered,
-        "violations": violations(list(probe.commands), config.rate),
+        "violations": violations(commands, config.rate),
     }
 
 

@@ -33,9 +33,9 @@ def to_duration(value: float) -> Duration:
 
 
 def chunk_to_message(
-    chunk: Chunk, names: tuple[str, ...], episode: int, inference_s: float = 0.0, frame: str = ""
+    chunk: Chunk, names: tuple[str, ...], episode: int, inference_s: float = 0.0, source: str = ""
 ) -> ActionChunk:
-    """ActionChunk of a chunk [steps, len(names)]."""
+    """ActionChunk of a chunk [steps, len(names)]; `source`: which running policy made it."""
     actions = np.ascontiguousarray(chunk.actions, dtype=np.float32)
     if actions.shape[1] != len(names):
         raise ContractError(f"a chunk has {actions.shape[1]} action entries, names say {len(names)}")
@@ -43,13 +43,13 @@ def chunk_to_message(
         contract_hash=chunk.contract_hash,
         id=int(chunk.id),
         episode=int(episode),
+        source=source,
         step=to_duration(chunk.step),
         names=list(names),
         valid=np.asarray(chunk.valid, bool).tolist(),
         inference_s=float(inference_s),
     )
     message.header.stamp = to_time(chunk.start)
-    message.header.frame_id = frame
     message.values = array.array("f", actions.tobytes())
     return message
 

@@ -61,6 +61,8 @@ STATUS = {
     "stopped": Command.STOPPED,
 }
 NO_CHUNK = "no_chunk"
+INACTIVE = "inactive"  # what a policy node says that is not activated
+RIVAL_S = 0.5  # s for which a policy is believed to be there after its last word, where policy_timeout is 0
 
 
 class ExecutorNode(Node):
@@ -71,6 +73,8 @@ class ExecutorNode(Node):
         self._lock = threading.Lock()
         self._estop = False
         self._reason = NO_CHUNK
+        self._source, self._source_heard = "", float("-inf")
+        self._rival, self._rival_heard = "", float("-inf")
         self._thread: threading.Thread | None = None
 
     def configure(self) -> None:
@@ -219,7 +223,23 @@ class ExecutorNode(Node):
         timeout = float(self.settings["policy_timeout"])
         if timeout and time.monotonic() - self._heard > timeout:
             return f"policy_silent: nothing heard of the policy node for {timeout:g} s"
+        if time.monotonic() - self._rival_heard <= (timeout or RIVAL_S):
+            return f"two_policies: {self._source} and {self._rival} send to this executor; stop one of them"
         return self._fault
+
+    def _is_followed(self, source: str, active: bool = True) -> bool:
+        """Whether this is the one policy that is followed. Another takes its place once it is inactive or silent."""
+        now = time.monotonic()
+        if source != self._source and now - self._source_heard <= (
+            float(self.settings["policy_timeout"]) or RIVAL_S
+        ):
+            if active:  # a policy that stands by says that it is inactive
+                self._rival, self._rival_heard = source, now
+            return False
+        if source == self._rival:
+            self._rival_heard = float("-inf")
+        self._source, self._source_heard = source, now if active else float("-inf")
+        return True
 
     def _message(self, step: Step, reason: str) -> Command:
         message = Command(
@@ -241,6 +261,9 @@ class ExecutorNode(Node):
     def _receive(self, message: ActionChunk) -> None:
         arrived = self.now()
         if not self.active:
+            return
+        if not self._is_followed(message.source):
+            self._controller.counters["other_policy"] += 1
             return
         if message.episode != self._episode:
             self._controller.counters["other_episode"] += 1
@@ -266,6 +289,8 @@ class ExecutorNode(Node):
             self._step(self._last.time, again=True)  # the simulator waits for the first command
 
     def _hear(self, message: PolicyStatus) -> None:
+        if not self._is_followed(message.source, active=message.reason != INACTIVE):
+            return
         self._heard = time.monotonic()
         if message.contract_hash != self._contract.hash():
             self._fault = (

@@ -7,6 +7,7 @@ The executor thread only checks and buffers; one inference thread thinks; the ne
 from __future__ import annotations
 
 import functools
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,7 @@ class PolicyNode(Node):
         self._reason = ""
         self._frame_time: float | None = None
         self._episode = 0
+        self._source = f"{self.get_fully_qualified_name()}-{secrets.token_hex(4)}"
 
     def configure(self) -> None:
         settings = self.settings
@@ -74,7 +76,7 @@ class PolicyNode(Node):
         self._loop = InferenceLoop(
             runner,
             ChunkBuffer(self._contract.action.size, self._contract.hash()),
-            stitcher_by_name(settings["stitching"]),
+            stitcher_by_name(settings["stitching"], self._contract.action),
             step,
             replan,
             self._publish,
@@ -192,7 +194,7 @@ class PolicyNode(Node):
     # From the inference thread ----------------------------------------------------------------------------------
 
     def _publish(self, chunk: Chunk, episode: int, duration: float) -> None:
-        self._chunk_publisher.publish(chunk_to_message(chunk, self._names, episode, duration))
+        self._chunk_publisher.publish(chunk_to_message(chunk, self._names, episode, duration, self._source))
         self._chunks += 1
         if self._reason:
             self._reason = ""
@@ -211,6 +213,7 @@ class PolicyNode(Node):
             task=self._contract.task,
             contract_hash=self._contract.hash(),
             episode=self._episode,
+            source=self._source,
             observations=self._observations,
             chunks=self._chunks,
             refused=self._refused,

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from diffbot.errors import DiffbotError
@@ -49,15 +49,20 @@ class Processes:
         """Where a node's output goes."""
         return self.log_dir / f"{title.replace('/', '_')}.log"
 
-    def start(self, node: NodeSpec) -> None:
-        """Start one node, in a session of its own: an interrupt of the terminal reaches us, and we end it in order."""
-        with self.log(node.title).open("ab") as output:
-            self.running[node.title] = subprocess.Popen(
-                [sys.executable, "-m", f"diffbot_ros.{node.executable}", *node.arguments()],
+    def start(self, node: NodeSpec, environment: Mapping[str, str] | None = None) -> None:
+        """Start one node; `environment`: variables besides those of all nodes."""
+        command = [sys.executable, "-m", f"diffbot_ros.{node.executable}", *node.arguments()]
+        self.run(node.title, command, environment)
+
+    def run(self, title: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> None:
+        """Start a process, in a session of its own: an interrupt of the terminal reaches us, and we end it in order."""
+        with self.log(title).open("ab") as output:
+            self.running[title] = subprocess.Popen(
+                command,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
-                env=self.environment,
+                env={**self.environment, **(environment or {})},
                 start_new_session=True,
             )
 
