@@ -1,108 +1,155 @@
 """Success and seam jump of a policy against inference delay, for each way of stitching chunks.
 
 The delay is simulated: a chunk arrives d control steps after its observation, whatever the machine. Every cell runs the same
-seeds, so cells differ by stitching and delay alone.
+seeds, so cells differ by stitching and delay alone. A finished cell is kept in `folder` and used again while policy, settings
+and control code stay the same: the same command continues a benchmark that was stopped.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 import sim_envs
+from benchmarks._control_figure import draw
+from benchmarks._control_policies import TASKS, bundle_of
 from diffbot.control import ActionSpace, Latency
 from diffbot.errors import ConfigError
 from diffbot.evaluation.bench import BenchResult
 from diffbot.evaluation.evaluate import RolloutSettings, check_environment, make_loop
 from diffbot.evaluation.rollout import Episode, rollout
-from diffbot.evaluation.statistics import wilson_interval
+from diffbot.evaluation.statistics import mean_interval, wilson_interval
 
 SUMMARY = "success and seam jump against inference delay, for each stitching mode"
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = (
+    "benchmarks/control.py",
+    "diffbot/control/*.py",
+    "diffbot/diffusion/guidance/inpaint.py",
+    "diffbot/methods/policies/diffusion_policy.py",
+)
 
 
 @dataclass(frozen=True)
 class Config:
-    lift: str = ""  # bundle of a policy for robosuite/lift; empty: left out
-    pusht: str = ""  # bundle of a policy for Push-T; empty: left out
-    lift_task: str = "robosuite/lift"  # environments
-    pusht_task: str = "pusht/state"
+    tasks: tuple[str, ...] = ("lift", "pusht")  # robosuite/lift, pusht/state
+    lift: str = ""  # bundle for robosuite/lift; empty: one is trained in `folder` on 100 demonstrations
+    pusht: str = ""  # bundle for pusht/state; empty: one is trained in `folder` on 200 demonstrations
     modes: tuple[str, ...] = ("switch", "blend", "ensemble", "rtc")  # ways of stitching
-    delays: tuple[int, ...] = (0, 1, 2, 4, 8)  # control steps from observation to chunk
+    delays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)  # control steps from observation to chunk
+    action_horizon: int = 4  # control steps between two inferences, in every mode
     episodes: int = 20  # per cell
-    seed: int = 300000  # first environment seed; away from those of demonstrations and of evaluation
-    backend: str = "auto"  # inference engine
+    seed: int = 310000  # first environment seed; away from those of demonstrations and of evaluation
+    backend: str = "eager"  # inference engine
+    folder: str = "runs/control"  # datasets, runs and finished cells
+    figure: str = ""  # also draw success and seam jump against delay: docs/figures/control_delay.png
 
 
 def run(config: Config) -> BenchResult:
-    """Figures `<task>.<mode>.delay<d>.success`, `.seam_jump` and `<task>.in_chunk_step` (motion entries, largest per step)."""
+    """Figures `<task>.<mode>.delay<d>.success`, `.coverage`, `.seam_jump`, `<task>.in_chunk_step`, `<task>.rtc.kept4`.
+
+    Jumps and steps are the largest change of a motion entry between two commands, in units of the action. `in_chunk_step`
+    is that of `switch` without delay. `kept4`: success of rtc at 4 steps of delay over its success at none.
+    """
+    for task in config.tasks:
+        if task not in TASKS:
+            raise ConfigError(f"this benchmark knows the tasks {', '.join(TASKS)}, not '{task}'")
     torch.set_num_threads(1)
-    bundles = {"lift": (config.lift, config.lift_task), "pusht": (config.pusht, config.pusht_task)}
-    given = {name: pair for name, pair in bundles.items() if pair[0]}
-    if not given:
-        raise ConfigError("give at least one bundle: lift=runs/lift/policy or pusht=runs/pusht/policy")
     figures: dict[str, float | int | str | bool] = {}
-    rows: list[dict[str, float | str]] = []
-    for name, (bundle, task) in given.items():
-        inside: list[float] = []
-        for mode in config.modes:
-            for delay in config.delays:
-                seams, steps, episodes = cell(config, Path(bundle), task, mode, delay)
-                wins = sum(e.success for e in episodes)
-                low, high = wilson_interval(wins, len(episodes))
-                figures[f"{name}.{mode}.delay{delay}.success"] = wins / len(episodes)
-                figures[f"{name}.{mode}.delay{delay}.seam_jump"] = float(np.mean(seams)) if seams else 0.0
-                if mode == "switch" and delay == 0:
-                    inside = steps
-                rows.append(
-                    {
-                        "task": name,
-                        "mode": mode,
-                        "delay": delay,
-                        "success": wins / len(episodes),
-                        "low": low,
-                        "high": high,
-                        "seam_jump": figures[f"{name}.{mode}.delay{delay}.seam_jump"],
-                        "in_chunk_step": float(np.mean(steps)) if steps else 0.0,
-                    }
-                )
-        if inside:
-            figures[f"{name}.in_chunk_step"] = float(np.mean(inside))
-    return BenchResult(
-        figures, rows, list(range(config.seed, config.seed + config.episodes)), "interval: Wilson, 95 %"
+    rows: list[dict[str, Any]] = []
+    for task in config.tasks:
+        bundle = bundle_of(task, getattr(config, task), Path(config.folder))
+        cells = [cell(config, task, bundle, mode, d) for mode in config.modes for d in config.delays]
+        rows += cells
+        for row in cells:
+            name = f"{task}.{row['mode']}.delay{row['delay']}"
+            figures |= {
+                f"{name}.{key}": row[key] for key in ("success", "coverage", "seam_jump") if key in row
+            }
+            if (row["mode"], row["delay"]) == ("switch", 0):
+                figures[f"{task}.in_chunk_step"] = row["in_chunk_step"]
+        still, late = (figures.get(f"{task}.rtc.delay{d}.success") for d in (0, 4))
+        if still and late is not None:
+            figures[f"{task}.rtc.kept4"] = float(late) / float(still)
+    if config.figure:
+        draw(rows, figures, Path(config.figure))
+    seeds = list(range(config.seed, config.seed + config.episodes))
+    return BenchResult(figures, rows, seeds, "intervals: Wilson, 95 % (success); Student t, 95 % (coverage)")
+
+
+def cell(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict[str, Any]:
+    """The row of one mode and delay, run or read."""
+    key = {
+        "policy": json.loads((bundle / "manifest.json").read_text())["files"],
+        "settings": [TASKS[task].id, mode, delay, config.action_horizon, config.episodes, config.seed],
+        "backend": config.backend,
+        "sources": sources(),
+    }
+    digest = sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    file = Path(config.folder) / "cells" / f"{task}.{mode}.delay{delay}.{digest}.json"
+    if file.exists():
+        known: dict[str, Any] = json.loads(file.read_text())
+        return known
+    row = {"task": task, "mode": mode, "delay": delay, **measure(config, task, bundle, mode, delay)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_suffix(".part")
+    part.write_text(json.dumps(row) + "\n")
+    part.replace(file)
+    print(
+        f"{task} {mode} delay {delay}: success {row['success']:.2f}, seam jump {row['seam_jump']:.3g}",
+        flush=True,
     )
+    return row
 
 
-def cell(
-    config: Config, bundle: Path, task: str, mode: str, delay: int
-) -> tuple[list[float], list[float], list[Episode]]:
-    """All episodes of one mode and delay: jumps where one chunk takes over from another, steps inside chunks, episodes."""
-    env = sim_envs.make(task)
-    spec = sim_envs.spec(task)
+@functools.cache
+def sources() -> str:
+    """Digest of the code that decides what a cell shows."""
+    files = sorted(file for pattern in SOURCES for file in ROOT.glob(pattern))
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def measure(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict[str, Any]:
+    """Run all episodes of one mode and delay."""
+    spec = sim_envs.spec(TASKS[task].id)
+    env: Any = sim_envs.make(spec.id)
     settings = RolloutSettings(
         horizon=spec.horizon,
         stitching=mode,
+        action_horizon=config.action_horizon,
         backend=config.backend,
         latency=Latency.steps(delay, spec.rate),
     )
     loop = make_loop(bundle, settings)
     check_environment(env, loop.controller.contract)
     motion = ~ActionSpace.from_action(loop.controller.contract.action).gripper
-    episodes = [
-        rollout(env, loop, seed, horizon=spec.horizon)
-        for seed in range(config.seed, config.seed + config.episodes)
-    ]
+    seeds = range(config.seed, config.seed + config.episodes)
+    episodes = [rollout(env, loop, seed, horizon=spec.horizon) for seed in seeds]
     env.close()
-    seams: list[float] = []
-    steps: list[float] = []
-    for episode in episodes:
-        at_seam, inside = changes(episode, motion, delay)
-        seams += at_seam
-        steps += inside
-    return seams, steps, episodes
+    split = [changes(episode, motion, delay) for episode in episodes]
+    seams, steps = ([c for pair in split for c in pair[i]] for i in (0, 1))
+    wins = sum(e.success for e in episodes)
+    low, high = wilson_interval(wins, len(episodes))
+    row = {
+        "success": wins / len(episodes),
+        "low": low,
+        "high": high,
+        "seam_jump": float(np.mean(seams)) if seams else 0.0,
+        "in_chunk_step": float(np.mean(steps)) if steps else 0.0,
+        "steps": float(np.mean([e.steps for e in episodes])),
+    }
+    covered = [e.coverage for e in episodes if e.coverage is not None]
+    if len(covered) > 1:
+        row["coverage"], row["coverage_low"], row["coverage_high"] = mean_interval(covered)
+    return row
 
 
 def changes(episode: Episode, motion: np.ndarray, delay: int) -> tuple[list[float], list[float]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,7 @@ class Chunk:
     """The actions of consecutive control steps, computed from one observation.
 
     actions: float32 [H, A] in the contract's units.
-    start: s, time of step 0 (the stamp of the newest observation that the policy saw).
+    start: s, time of step 0: the stamp of the newest observation that the policy saw, later where `ChunkBuffer` moved it.
     step: s, duration of one step.
     id: counts the chunks of one policy run.
     contract_hash: `Contract.hash()` of the policy, or "" when unknown.
@@ -56,6 +56,12 @@ class Chunk:
         """Time at which the last step ends, s."""
         return self.start + self.horizon * self.step
 
+    @property
+    def observed(self) -> float:
+        """`observation_time`, which is always filled in."""
+        assert self.observation_time is not None
+        return self.observation_time
+
     def index(self, now: float) -> int:
         """The step that covers `now`: negative before the start, >= H after the end."""
         return int(np.floor((now - self.start) / self.step + STEP_TOLERANCE))
@@ -73,6 +79,10 @@ class Chunk:
 class ChunkBuffer:
     """The accepted chunks, oldest observation first; those that have ended are forgotten.
 
+    A chunk that finds the robot at rest starts when it arrives: its first steps are not skipped for a delay in which
+    nothing moved. That is so when no accepted chunk reached as far as its observation: at the start of an episode, and after
+    the robot ran out of steps. Any other chunk keeps its time line.
+
     `push` refuses, with a reason: "contract_mismatch", "wrong_shape", "non_finite_chunk", "out_of_order_chunk" (computed
     from an older observation than a chunk already held), "future_chunk", "stale_chunk" (nothing of it left, or older
     than `max_age` seconds).
@@ -88,6 +98,7 @@ class ChunkBuffer:
         self.keep = keep
         self.max_age = max_age
         self._chunks: list[tuple[Chunk, float]] = []
+        self._busy_until = -np.inf  # end of what was ever accepted, s
 
     def push(self, chunk: Chunk, now: float) -> str:
         """Take a chunk that arrived at `now`; returns "" or the reason why it was refused."""
@@ -97,14 +108,17 @@ class ChunkBuffer:
             return "wrong_shape"
         if not np.isfinite(chunk.actions[chunk.valid]).all() or not np.isfinite(chunk.start):
             return "non_finite_chunk"
-        if self._chunks and chunk.start < self._chunks[-1][0].start:
+        if self._chunks and chunk.observed < self._chunks[-1][0].observed:
             return "out_of_order_chunk"
         if chunk.index(now) < -chunk.horizon:
             return "future_chunk"
-        if chunk.index(now) >= chunk.horizon or now - chunk.start > self.max_age:
+        if chunk.index(now) >= chunk.horizon or now - chunk.observed > self.max_age:
             return "stale_chunk"
-        if self._chunks and chunk.start == self._chunks[-1][0].start:
+        if self._chunks and chunk.observed == self._chunks[-1][0].observed:
             self._chunks.pop()
+        if now > chunk.start and chunk.observed > self._busy_until - STEP_TOLERANCE * chunk.step:
+            chunk = replace(chunk, start=now)
+        self._busy_until = max(self._busy_until, chunk.end)
         self._chunks.append((chunk, now))
         self._chunks = self._chunks[-self.keep :]
         return ""
@@ -112,18 +126,24 @@ class ChunkBuffer:
     def forget(self, now: float) -> None:
         """Drop the chunks that have ended before `now` or have grown older than `max_age`."""
         self._chunks = [
-            (c, t) for c, t in self._chunks if c.index(now) < c.horizon and now - c.start <= self.max_age
+            (c, t) for c, t in self._chunks if c.index(now) < c.horizon and now - c.observed <= self.max_age
         ]
 
     def clear(self) -> None:
-        """Forget every chunk."""
+        """Forget every chunk; the robot counts as at rest."""
         self._chunks.clear()
+        self._busy_until = -np.inf
 
     def covering(self, now: float) -> list[tuple[Chunk, float]]:
         """(chunk, arrival time) of each chunk with a valid step at `now`, oldest observation first."""
         return [
-            (c, arrived) for c, arrived in self._chunks if c.covers(now) and now - c.start <= self.max_age
+            (c, arrived) for c, arrived in self._chunks if c.covers(now) and now - c.observed <= self.max_age
         ]
+
+    @property
+    def latest(self) -> Chunk | None:
+        """The chunk of the newest observation, as it is executed, or None."""
+        return self._chunks[-1][0] if self._chunks else None
 
     def newest(self, now: float) -> tuple[Chunk, int] | None:
         """The newest chunk that has a valid step at `now` and the index of that step, or None."""

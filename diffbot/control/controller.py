@@ -10,6 +10,7 @@ import numpy as np
 
 from diffbot.control.chunk import STEP_TOLERANCE, Chunk, ChunkBuffer
 from diffbot.control.limits import Limits, per_entry, position_key, workspace_of
+from diffbot.control.makeup import MakeUp
 from diffbot.control.shaper import Shaper
 from diffbot.control.space import ActionSpace
 from diffbot.control.stitch import CommittedPrefix, Selection, Stitcher, stitcher_by_name
@@ -63,7 +64,7 @@ class Controller:
             raise ValueError(f"action_horizon is at least 1 step, got {action_horizon}")
         self.contract = contract
         self.limits = limits = limits or Limits()
-        self.stitcher = stitcher_by_name(stitcher) if isinstance(stitcher, str) else stitcher
+        self.stitcher = stitcher_by_name(stitcher, contract.action) if isinstance(stitcher, str) else stitcher
         self.action_horizon = action_horizon
         self.period = 1.0 / (rate or contract.rate)
         self.space = space = ActionSpace.from_action(contract.action)
@@ -95,6 +96,8 @@ class Controller:
             np.where(motion, width if value is None else per_entry(name, value, space.size), np.inf)
             for name, value in (("step_jump", limits.step_jump), ("seam_jump", limits.seam_jump))
         )
+        self._makeup = MakeUp(space.relative, self.low, self.high)
+        self._makes_up = self.stitcher.makes_up and bool(space.relative.any())
         self.buffer = ChunkBuffer(space.size, contract.hash(), max_age=limits.chunk_age)
         self.counters: Counter[str] = Counter()
         self.reset()
@@ -106,6 +109,7 @@ class Controller:
         holds before it are not `known`.
         """
         self.buffer.clear()
+        self._makeup.reset()
         self._last: np.ndarray | None = None
         self._chunk_id = -1
         self._fault = ""
@@ -165,6 +169,7 @@ class Controller:
         if now < self._now - STEP_TOLERANCE * self.period:
             # Chunks stamped by a clock that jumped back say nothing about what to do now.
             self.buffer.clear()
+            self._makeup.reset()
             self._observation_time = None
             self._fault = "clock_jump"
             self._now = now
@@ -178,6 +183,9 @@ class Controller:
         if selection is None:
             return self._stop("starved" if self._chunk_id >= 0 else "no_chunk", now)
         selection = self._between(selection, now)
+        if self._makes_up:
+            chunk, index = selection.chunk, selection.index
+            selection = Selection(self._makeup.action(chunk, index, now), chunk, index)
         fault = self._jump(selection)
         if fault:
             return self._stop(fault, now)
@@ -230,6 +238,7 @@ class Controller:
             self.counters[reason] += 1
         self._held = ""
         self._last = action
+        self._makeup.executed(now, action)
         self._chunk_id = selection.chunk.id
         status = "limited" if reason else "run"
         return Command(action, status, reason, selection.chunk.id, selection.index, now)
@@ -255,6 +264,7 @@ class Controller:
             keep = self.space.gripper | self.shaper.free
             action = np.where(keep, self._last, action).astype(np.float32)
             self._last = action
+        self._makeup.executed(now, action)
         resting = self.shaper.at_rest
         status = "stopped" if reason == "estop" else "hold" if resting else "stopping"
         known = self._last is not None or bool((self.space.relative | self.space.gripper).all())

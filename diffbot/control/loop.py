@@ -114,8 +114,11 @@ class ControlLoop:
     def _due(self, now: float) -> bool:
         if self._in_flight is not None or not self._seen:
             return False
-        if self._last_start is None or not len(self.controller.buffer):
+        latest = self.controller.buffer.latest
+        if self._last_start is None or latest is None:
             return True
+        if self.runner_time(now) < latest.start - TOLERANCE:
+            return False  # seen before the first chunk moved the robot: there is nothing yet to continue
         usable = self.runner.horizon - self.delay.steps
         period = max(1, min(self.controller.action_horizon, usable)) * self.runner.period
         return now - self._last_start >= period - TOLERANCE

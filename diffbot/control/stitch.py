@@ -9,7 +9,10 @@ from typing import Protocol
 import numpy as np
 
 from diffbot.control.chunk import Chunk, ChunkBuffer
+from diffbot.data.contract import Action
 from diffbot.errors import unknown
+
+GUIDED = np.float32(0.99)  # as good as certain, yet not kept exactly: that is what a weight of 1 asks for
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +36,13 @@ class Selection:
 
 
 class Stitcher(Protocol):
-    """Chooses the action of an instant from the buffered chunks."""
+    """Chooses the action of an instant from the buffered chunks.
+
+    makes_up: the controller returns relative actions to the chunk's path (`diffbot.control.makeup`).
+    """
 
     name: str
+    makes_up: bool
 
     def select(self, buffer: ChunkBuffer, now: float) -> Selection | None:
         """The action at `now`, or None when no chunk covers it."""
@@ -54,6 +61,7 @@ class Switch:
     """Takes the newest chunk as soon as it is there."""
 
     name = "switch"
+    makes_up = False
 
     def select(self, buffer: ChunkBuffer, now: float) -> Selection | None:
         found = buffer.newest(now)
@@ -118,9 +126,17 @@ class RealTimeChunking(Switch):
 
     Black, Galliker, Levine, "Real-Time Execution of Action Chunking Flow Policies" (2025), equation 5: the weights are 1
     for the first `delay` steps, decay exponentially to 0 where the previous chunk ends, and are 0 beyond it.
+
+    pinned: keep the committed steps exactly in the new chunk, as in the paper. Otherwise they only guide it, and the
+    controller makes up for the difference. That is for relative actions: there the committed steps may lead away from
+    where the new observation asks the robot to be, and a policy that is forced to begin with them goes on like that.
     """
 
     name = "rtc"
+
+    def __init__(self, pinned: bool = True) -> None:
+        self.pinned = pinned
+        self.makes_up = not pinned
 
     def prefix(
         self, buffer: ChunkBuffer, start: float, delay: int, horizon: int, execute: int
@@ -139,7 +155,8 @@ class RealTimeChunking(Switch):
             return None
         actions = np.repeat(previous.actions[offset + overlap - 1 : offset + overlap], horizon, axis=0)
         actions[:overlap] = previous.actions[offset : offset + overlap]
-        return CommittedPrefix(actions, soft_mask(horizon, delay, min(overlap, horizon - execute)))
+        weights = soft_mask(horizon, delay, min(overlap, horizon - execute))
+        return CommittedPrefix(actions, weights if self.pinned else GUIDED * weights)
 
 
 def soft_mask(horizon: int, delay: int, overlap: int) -> np.ndarray:
@@ -159,8 +176,13 @@ STITCHERS: dict[str, Callable[..., Stitcher]] = {
 }
 
 
-def stitcher_by_name(name: str, **options: float) -> Stitcher:
-    """Build a stitcher: "switch", "blend" (steps), "ensemble" (m) or "rtc". Raises ConfigError for other names."""
+def stitcher_by_name(name: str, action: Action | None = None, **options: float) -> Stitcher:
+    """Build a stitcher: "switch", "blend" (steps), "ensemble" (m) or "rtc" (pinned). Raises ConfigError for other names.
+
+    action: of the contract; "rtc" does not pin relative actions.
+    """
     if name not in STITCHERS:
         raise unknown("stitcher", name, STITCHERS)
+    if name == RealTimeChunking.name and action is not None:
+        options.setdefault("pinned", action.meaning != "delta")
     return STITCHERS[name](**options)

@@ -47,7 +47,8 @@ def test_lookup_never_returns_a_step_beyond_a_chunks_end_or_of_an_older_observat
             if found is not None:
                 chunk, index = found
                 assert 0 <= index < chunk.horizon
-                assert chunk.actions[index, 0] == later
+                moved = round((chunk.start - chunk.observed) / STEP)
+                assert chunk.actions[index, 0] == later - moved
 
 
 @pytest.mark.parametrize(
@@ -86,3 +87,39 @@ def test_old_chunks_do_not_come_back():
 def test_malformed_chunks_are_errors(shape):
     with pytest.raises(ValueError, match="chunk actions"):
         Chunk(np.zeros(shape), 0.0, STEP)
+
+
+def test_a_chunk_that_finds_the_robot_at_rest_starts_when_it_arrives():
+    buffer = ChunkBuffer(2)
+    assert buffer.push(ramp(0.0, 10), 4 * STEP) == ""
+    assert [buffer.latest.index(k * STEP) for k in (4, 7)] == [0, 3]
+    assert buffer.latest.observed == 0.0
+    # The robot moves by now, so the next one keeps its time line.
+    assert buffer.push(ramp(8 * STEP, 10), 12 * STEP) == ""
+    assert buffer.latest.index(12 * STEP) == 4
+    # It ran out of steps before this observation was made.
+    assert buffer.push(ramp(30 * STEP, 10), 33 * STEP) == ""
+    assert buffer.latest.index(33 * STEP) == 0
+    # This observation was made while it still moved.
+    buffer.clear()
+    assert buffer.push(ramp(0.0, 10), 0.0) == ""
+    buffer.forget(12 * STEP)
+    assert not len(buffer) and buffer.push(ramp(8 * STEP, 10), 13 * STEP) == ""
+    assert buffer.latest.index(13 * STEP) == 5
+
+
+@given(st.floats(0, 50), st.floats(0, 9.5))
+def test_late_first_chunks_lose_none_of_their_steps(start, delay):
+    buffer = ChunkBuffer(2)
+    now = start + delay * STEP
+    assert buffer.push(ramp(start, 10), now) == ""
+    executed = [buffer.newest(now + k * STEP) for k in range(10)]
+    assert [index for _, index in executed] == list(range(10))
+
+
+def test_order_and_age_are_those_of_the_observation():
+    buffer = ChunkBuffer(2, max_age=6 * STEP)
+    assert buffer.push(ramp(0.0, 10), 4 * STEP) == ""  # starts at 4
+    assert buffer.push(ramp(2 * STEP, 10), 5 * STEP) == ""
+    assert buffer.push(ramp(1 * STEP, 10), 5 * STEP) == "out_of_order_chunk"
+    assert len(buffer.covering(6 * STEP)) == 2 and len(buffer.covering(7 * STEP)) == 1

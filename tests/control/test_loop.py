@@ -1,5 +1,7 @@
 """Asynchronous control in simulated time: when chunks are asked for, when they arrive, what is executed."""
 
+import itertools
+
 import numpy as np
 import pytest
 from control_cases import RATE, make_contract, observe
@@ -42,15 +44,31 @@ def run(latency, stitcher="switch", steps=60, execute=8):
 @pytest.mark.parametrize("stitcher", ["switch", "blend", "ensemble", "rtc"])
 @pytest.mark.parametrize("delay", [0, 1, 4, 8])
 def test_every_step_is_executed_once_at_its_time(delay, stitcher):
+    """The first chunk from its own start, since nothing moved while it was computed; all others on their time line."""
     loop, commands = run(Latency.steps(delay, RATE), stitcher)
     for k, command in enumerate(commands):
+        value = command.action[0] * 1000
         if k < delay:
             assert (command.status, command.reason) == ("hold", "no_chunk")
+        elif k < delay + loop.runner.horizon and stitcher in ("blend", "ensemble"):
+            assert k - delay - 1e-3 <= value <= k + 1e-3
         else:
-            assert command.status == "run"
-            assert command.action[0] * 1000 == pytest.approx(k, abs=1e-3)
+            first = command.chunk_id == commands[delay].chunk_id
+            assert value == pytest.approx(k - delay if first else k, abs=1e-3)
+        assert command.status == "run" or k < delay
     starts = [round(c.start / STEP) for c in loop.chunks]
     assert set(np.diff(starts)) == {8}
+
+
+def test_no_chunk_is_asked_for_before_the_first_one_moves_the_robot():
+    loop, commands = run(Latency(observation=2 * STEP, inference=6 * STEP), "rtc", execute=2)
+    first = loop.chunks[0]
+    begins = next(k for k, c in enumerate(commands) if c.status == "run")
+    assert begins == 8 and commands[begins].step_index == 0
+    assert round(loop.chunks[1].start / STEP) == begins
+    assert first.start == first.observed == 0.0  # what the policy made is not changed
+    prefix = loop.runner.prefixes[1]
+    np.testing.assert_allclose(prefix.actions[:8, 0] * 1000, np.arange(8), atol=1e-3)
 
 
 def test_chunks_that_arrive_after_their_end_are_refused_and_the_robot_holds():
@@ -87,7 +105,10 @@ def test_jitter_and_drops_are_reproducible_and_never_repeat_the_past(seed, drop,
     for k, (a, b) in enumerate(zip(*streams, strict=True)):
         np.testing.assert_array_equal(a.action, b.action)
         if a.status == "run":
-            assert a.action[0] * 1000 == pytest.approx(k, abs=1e-3)
+            assert a.action[0] * 1000 <= k + 1e-3
+    for before, after in itertools.pairwise(streams[0]):
+        if before.status == after.status == "run" and before.chunk_id == after.chunk_id:
+            assert (after.action - before.action)[0] * 1000 == pytest.approx(1.0, abs=1e-3)
 
 
 def test_a_real_policy_runs_in_the_loop(policy, contract):

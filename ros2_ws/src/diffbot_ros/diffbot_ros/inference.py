@@ -134,13 +134,17 @@ class InferenceLoop:
         duration = time.monotonic() - begin
         self.thinking_since = None
         self.durations.append(duration)
-        self._due = frame.time + (self._replan - START_TOLERANCE) * self._step
+        due = frame.time + self._replan * self._step
+        self._due = due - START_TOLERANCE * self._step
         if generation != self._generation:
             return  # the episode ended meanwhile
         delay = self._clock() - frame.time
         # Stamps of another clock (a recorded episode) say nothing about the delay; what thinking took is known.
-        self._delay.add(delay if 0.0 <= delay <= BELIEVABLE_S else duration)
-        self._buffer.push(chunk, chunk.start)
+        delay = delay if 0.0 <= delay <= BELIEVABLE_S else duration
+        self._delay.add(delay)
+        self._buffer.push(chunk, chunk.start + delay)
+        if self._buffer.latest is not None:  # before its start there is nothing yet to continue
+            self._due = max(due, self._buffer.latest.start) - START_TOLERANCE * self._step
         self._publish(chunk, self._seed, duration)
 
     def _begin(self, seed: int) -> None:

@@ -1,0 +1,52 @@
+"""The policies of the control benchmark: a given bundle, or one that is trained here and found again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from diffbot.cli.collect import CollectConfig
+from diffbot.cli.collect import run as collect
+from diffbot.cli.evaluate import find_bundle
+from diffbot.errors import DiffbotError
+from diffbot.methods.registry import build_config
+from diffbot.training import run as runs
+from diffbot.training.config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a policy is trained on when none is given: scripted demonstrations and gradient steps of diffusion_policy."""
+
+    id: str
+    demonstrations: int
+    steps: int
+    batch_size: int
+
+
+TASKS = {
+    "lift": Task("robosuite/lift", demonstrations=100, steps=12000, batch_size=256),
+    "pusht": Task("pusht/state", demonstrations=200, steps=6000, batch_size=128),
+}
+
+
+def bundle_of(task: str, given: str, folder: Path) -> Path:
+    """The bundle folder; trains what is not there, and continues a run that was stopped."""
+    if given:
+        return find_bundle(given)
+    recipe, run = TASKS[task], folder / task / "run"
+    dataset = folder / task / "demonstrations.zarr"
+    if (run / runs.RUN_FILE).exists():
+        result = runs.resume(run, steps=recipe.steps)
+    else:
+        collect(CollectConfig(task=recipe.id, episodes=recipe.demonstrations, out=str(dataset)))
+        training = TrainingConfig(
+            steps=recipe.steps, batch_size=recipe.batch_size, validation=0.0, tensorboard=False
+        )
+        spec = runs.RunSpec(
+            "diffusion_policy", build_config("diffusion_policy", {}), dataset, training, task=recipe.id
+        )
+        result = runs.start(spec, run)
+    if result.outcome.stopped:
+        raise DiffbotError(f"training in '{run}' was stopped; the same command continues it")
+    return result.bundle
