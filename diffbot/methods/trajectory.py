@@ -28,6 +28,7 @@ from diffbot.diffusion.spacings import spacing_by_name
 from diffbot.errors import ConfigError, ContractError, unknown
 from diffbot.methods.imitation import ImitationConfig, ImitationPolicy, selected_keys
 from diffbot.methods.protocol import Memory, Observation, Prefix
+from diffbot.networks import network_config
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,9 @@ class PlannerConfig(ImitationConfig):
         "repeat"  # behind an episode's end actions repeat the last, or are "zero" (forces, deltas)
     )
     network: str = "unet"  # denoiser; paper: unet
-    network_options: dict[str, Any] = field(
-        default_factory=lambda: {"down_dims": [32, 64, 128]}
-    )  # paper: 32, 32 * (1, 2, 4, 8)
+    network_options: dict[str, Any] = field(default_factory=dict)  # paper: {down_dims: [32, 64, 128, 256]}
     schedule: str = "squared_cosine"  # paper: cosine
-    schedule_options: dict[str, Any] = field(
-        default_factory=lambda: {"steps": 20}
-    )  # paper: 20; mazes 64 to 256
+    schedule_options: dict[str, Any] = field(default_factory=dict)  # paper: {steps: 20}; mazes 64 to 256
     prediction: str = "sample"  # what the network outputs; paper: the clean sample
     weighting: str = "simple"  # of the loss over noise levels; paper: simple
     solver: str = "ddpm"  # paper: ddpm
@@ -82,6 +79,12 @@ class PlannerConfig(ImitationConfig):
             raise ConfigError(f"temperature must not be negative, got {self.temperature}")
         if self.warm_start is not None and not 0.0 <= self.warm_start <= 1.0:
             raise ConfigError(f"warm_start is a noise level in [0, 1], got {self.warm_start}")
+
+    @property
+    def network_settings(self) -> Any:
+        """The denoiser's settings; a U-Net that is told nothing has the levels 32, 64, 128."""
+        usual = {"down_dims": (32, 64, 128)} if self.network == "unet" else {}
+        return network_config(self.network, {**usual, **self.network_options})
 
     @property
     def past(self) -> int:
@@ -377,8 +380,10 @@ def step_weights(
     return weights
 
 
-def needs_multiple(error: ConfigError, config: PlannerConfig) -> ConfigError:
-    """The network's complaint about a length, in terms of the settings that decide it."""
+def explained(error: ConfigError, config: PlannerConfig) -> ConfigError:
+    """A network's complaint about the length it is built for, in terms of the settings that decide it."""
+    if "multiple" not in str(error):
+        return error
     return ConfigError(
         f"{error}. A plan has {config.length} steps: {config.past} of history and horizon={config.horizon} / "
         f"stride={config.stride}. Set method.horizon or method.network_options.down_dims (each level halves the length)"

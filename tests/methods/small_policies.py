@@ -29,4 +29,5 @@ def make_batch(policy: Any, size: int = 6, seed: int = 0) -> Batch:
         key: draw(size, spec.observation_steps, *policy.contract.field(key).shape) for key in policy.keys
     }
     mask = torch.ones(size, spec.horizon, dtype=torch.bool)
-    return Batch(observations, draw(size, spec.horizon, 2), mask)
+    actions = draw(size, spec.horizon, policy.contract.action.size)
+    return Batch(observations, actions, mask, returns=draw(size) if spec.returns else None)

@@ -18,6 +18,21 @@ SMALL = {
     "bc_gmm": {"width": 32, "horizon": 4, "action_horizon": 2},
     "lstm_gmm": {"width": 16, "observation_horizon": 3, "sequence": 4},
     "bc_transformer": {"width": 32, "layers": 2, "horizon": 8},
+    "diffuser": {
+        "network": "mlp",
+        "network_options": {"width": 64},
+        "guide_dims": [8],
+        "horizon": 8,
+        "action_horizon": 4,
+        "inference_steps": 5,
+    },
+    "decision_diffuser": {
+        "network": "mlp",
+        "network_options": {"width": 64},
+        "horizon": 8,
+        "action_horizon": 4,
+        "inference_steps": 5,
+    },
 }
 NAMES = tuple(SMALL)
 

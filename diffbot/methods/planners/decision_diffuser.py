@@ -20,8 +20,8 @@ from diffbot.methods.baselines.bc_mlp import mlp
 from diffbot.methods.protocol import Memory, Observation, Prefix, blend
 from diffbot.methods.registry import register
 from diffbot.methods.return_model import ReturnScale
-from diffbot.methods.trajectory import Plan, PlannerConfig, TrajectoryPlanner, needs_multiple
-from diffbot.networks import Condition, ConditionDropout, Sizes, build, network_config
+from diffbot.methods.trajectory import Plan, PlannerConfig, TrajectoryPlanner, explained
+from diffbot.networks import Condition, ConditionDropout, Sizes, build
 from diffbot.networks.seeding import seeded
 
 RETURN = "return"
@@ -32,10 +32,6 @@ UNLABELLED = "none"
 class DecisionDiffuserConfig(PlannerConfig):
     """Settings of Decision Diffuser; "paper" is Ajay et al. 2023, App. B, and its public code."""
 
-    network_options: dict[str, Any] = field(
-        default_factory=lambda: {"down_dims": [32, 64, 128]}
-    )  # paper: 128 * (1, 4, 8)
-    schedule_options: dict[str, Any] = field(default_factory=lambda: {"steps": 20})  # paper: 100 to 200
     prediction: str = "noise"  # paper: noise
     temperature: float = 0.5  # low-temperature sampling: scale of all noise; paper: 0.5
     returns: bool = True  # condition on the return (needs rewards); paper: True
@@ -158,10 +154,9 @@ class DecisionDiffuser(TrajectoryPlanner):
         with seeded(seed):
             conditioning = Conditions(config, *shape)
         try:
-            options = network_config(config.network, config.network_options)
-            network = build(options, shape, conditioning.condition_dim, generator=seed + 1)
+            network = build(config.network_settings, shape, conditioning.condition_dim, generator=seed + 1)
         except ConfigError as error:
-            raise needs_multiple(error, config) from error
+            raise explained(error, config) from error
         with seeded(seed + 2):
             inverse = mlp(
                 2 * layout.channels,

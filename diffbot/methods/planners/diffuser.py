@@ -19,8 +19,8 @@ from diffbot.errors import ConfigError
 from diffbot.methods.protocol import Memory, Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.methods.return_model import ReturnGuide, ReturnModel
-from diffbot.methods.trajectory import Plan, PlannerConfig, TrajectoryPlanner, needs_multiple, step_weights
-from diffbot.networks import build, network_config
+from diffbot.methods.trajectory import Plan, PlannerConfig, TrajectoryPlanner, explained, step_weights
+from diffbot.networks import build
 from diffbot.networks.seeding import seeded
 
 
@@ -87,13 +87,13 @@ class Diffuser(TrajectoryPlanner):
         config = self.config
         shape = (config.length, self.layout.channels)
         try:
-            options = network_config(config.network, config.network_options)
-            modules: dict[str, nn.Module] = {"network": build(options, shape, generator=seed + 1)}
+            network = build(config.network_settings, shape, generator=seed + 1)
+            modules: dict[str, nn.Module] = {"network": network}
             if config.guide:
                 with seeded(seed + 2):
                     modules["value"] = ReturnModel(*shape, tuple(config.guide_dims), time_scale=100.0)
         except ConfigError as error:
-            raise needs_multiple(error, config) from error
+            raise explained(error, config) from error
         return nn.ModuleDict(modules)
 
     @classmethod
