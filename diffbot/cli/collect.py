@@ -89,7 +89,7 @@ def run(config: CollectConfig) -> int:
         "verb": "collect",
         "task": spec.id,
         "quality": "mix" if config.mix else config.quality,
-        "expert_version": experts[0].version,
+        "expert_version": ",".join(dict.fromkeys(expert.version for expert in experts)),
         "first_seed": config.seed,
         "keep_failures": config.keep_failures,
         "env": options,

@@ -21,9 +21,12 @@ class LearnedExpert:
     def __init__(self, seed: int, quality: str, task: TaskSpec):
         self.rng = np.random.default_rng(seed)
         self.mode = quality
-        learned = learner(task.id.split("/")[1])
-        self.version = learned.version
-        self.policy = None if quality == "random" else learned.policy(quality)
+        self.policy = None if quality == "random" else learner(task.id.split("/")[1]).policy(quality)
+
+    @property
+    def version(self) -> str:
+        """Changes with the weights."""
+        return "1" if self.policy is None else self.policy.version
 
     def reset(self, env: Any) -> None:
         """Nothing to draw: the policy remembers nothing."""

@@ -36,6 +36,12 @@ class GaussianPolicy:
         weight, bias = self.layers[-1]
         return x @ weight.T + bias
 
+    @property
+    def version(self) -> str:
+        """Changes whenever a weight changes."""
+        parts = (self.mean, self.scale, self.std, *(array for layer in self.layers for array in layer))
+        return hashlib.sha256(b"".join(part.tobytes() for part in parts)).hexdigest()[:12]
+
     def sample(self, observation: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """An action drawn as the learner drew it, cut to [-1, 1], float32 [A]."""
         noise = self.std * rng.standard_normal(self.std.shape, dtype=np.float32)
@@ -46,13 +52,11 @@ class GaussianPolicy:
 class Learner:
     """What one training left behind: its policies by quality, and what was measured of them.
 
-    about: "steps" (environment steps of the training before each quality), "returns" (mean return of each), "task".
-    version: changes whenever a weight changes.
+    about: "steps" (environment steps of the training before each quality) and "returns" (mean return of each).
     """
 
     policies: dict[str, GaussianPolicy]
     about: dict[str, dict[str, float]]
-    version: str
 
     def policy(self, quality: str) -> GaussianPolicy:
         """Raises SimEnvError for a quality that was not kept."""
@@ -88,4 +92,4 @@ def learner(name: str, folder: Path = FOLDER) -> Learner:
         quality: from_arrays({key: value[i] for key, value in stacked.items()})
         for i, quality in enumerate(qualities)
     }
-    return Learner(policies, about, hashlib.sha256(path.read_bytes()).hexdigest()[:12])
+    return Learner(policies, about)
