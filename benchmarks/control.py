@@ -67,7 +67,8 @@ def run(config: Config) -> BenchResult:
     rows: list[dict[str, Any]] = []
     for task in config.tasks:
         bundle = bundle_of(task, getattr(config, task), Path(config.folder))
-        cells = [cell(config, task, bundle, mode, d) for mode in config.modes for d in config.delays]
+        cells = [cell(config, task, bundle, mode, d) for d in config.delays for mode in config.modes]
+        cells.sort(key=lambda row: (config.modes.index(row["mode"]), row["delay"]))
         rows += cells
         for row in cells:
             name = f"{task}.{row['mode']}.delay{row['delay']}"

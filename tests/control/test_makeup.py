@@ -15,7 +15,7 @@ WIDE = np.full(3, 10.0)
 MOTION = np.array([True, True, False])
 
 
-def follow(plan, executed, rate=0.35, low=-WIDE, high=WIDE):
+def follow(plan, executed, rate=0.3, low=-WIDE, high=WIDE):
     """Commands of the steps of `plan` [H, 3] after the first len(executed) were taken by `executed`."""
     makeup = MakeUp(MOTION, low, high, rate)
     chunk = Chunk(plan, 0.0, STEP)
