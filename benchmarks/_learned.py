@@ -21,7 +21,7 @@ from diffbot.training.metrics import read_metrics
 
 
 def _coverage(task: str, episodes: Sequence[Episode]) -> float:
-    return float(np.mean([episode.coverage for episode in episodes]))
+    return float(np.mean([episode.coverage for episode in episodes if episode.coverage is not None]))
 
 
 def _normalized(task: str, episodes: Sequence[Episode]) -> float:
@@ -58,7 +58,7 @@ def learned(
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    given = dict(
+    given: dict[str, Any] = dict(
         method=method,
         options=dict(options or {}),
         task=task,

@@ -11,10 +11,11 @@ import json
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -133,11 +134,7 @@ def _outcomes(
         (study.name, arm.name): {} for study in studies for arm in study.arms
     }
     failures = []
-    # A fresh process for each job: its thread count, seeds and memory are its own.
-    pool = ProcessPoolExecutor(
-        config.workers or os.cpu_count() or 1, multiprocessing.get_context("spawn"), max_tasks_per_child=1
-    )
-    with pool:
+    with _pool(config) as pool:
         waiting: dict[Future[None], Study] = {
             pool.submit(_prepare, row.id, config.budget, study.name, base): study for study in studies
         }
@@ -165,6 +162,27 @@ def _outcomes(
             f"{len(failures)} of the jobs of {row.id} failed: {'; '.join(sorted(failures))}. The same command runs them again"
         )
     return {key: dict(sorted(outcomes.items())) for key, outcomes in found.items()}
+
+
+def _pool(config: Config) -> Executor:
+    """A fresh process for each job: its thread count, seeds and memory are its own. Smoke stays in this process."""
+    if config.budget == "smoke":
+        return Here()
+    workers = config.workers or os.cpu_count() or 1
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), max_tasks_per_child=1)
+
+
+class Here(Executor):
+    """Runs what is submitted at once, in this process: starting one costs more than a job of the smoke budget."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        """The future is done when this returns."""
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments, **options))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def _order(study: Study) -> Iterator[tuple[int, Arm]]:

@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import get_origin, get_type_hints
 
 from rich.console import Console
 from rich.table import Table
@@ -57,7 +58,7 @@ def main(arguments: list[str]) -> int:
         print(verb_help(f"bench {name} [--json FILE]", verb))
         return 0
     target = _json_path(rest)
-    rest = _as_overrides(rest)
+    rest = _as_overrides(rest, module.Config)
     result = module.run(parse(module.Config, rest))
     show(name, result)
     if target is not None:
@@ -103,8 +104,9 @@ def _json_path(rest: list[str]) -> Path | None:
     return None
 
 
-def _as_overrides(rest: list[str]) -> list[str]:
-    """`--only P1,P2` and `--only=P1,P2` become only=[P1,P2]; a value without a comma stays as it is."""
+def _as_overrides(rest: list[str], schema: type) -> list[str]:
+    """`--budget cpu` and `--budget=cpu` become budget=cpu; what the schema wants as a list, `--only P1,P2`, only=[P1,P2]."""
+    lists = {name for name, kind in get_type_hints(schema).items() if get_origin(kind) in (tuple, list)}
     overrides, words = [], iter(rest)
     for word in words:
         if not word.startswith("--"):
@@ -115,8 +117,7 @@ def _as_overrides(rest: list[str]) -> list[str]:
             value = next(words, "")
             if not value or value.startswith("--"):
                 raise ConfigError(f"--{key} needs a value: --{key} VALUE, or {key}=VALUE")
-        quoted = value[:1] in "[{\"'"
-        overrides.append(f"{key}=[{value}]" if "," in value and not quoted else f"{key}={value}")
+        overrides.append(f"{key}=[{value}]" if key in lists and value[:1] != "[" else f"{key}={value}")
     return overrides
 
 

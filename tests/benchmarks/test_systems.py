@@ -33,13 +33,11 @@ def test_mean_and_interval_are_over_seeds() -> None:
 
 
 def test_arguments_in_the_style_of_options() -> None:
-    assert _as_overrides(["--only", "P1,P2", "--budget=cpu", "workers=1"]) == [
-        "only=[P1,P2]",
-        "budget=cpu",
-        "workers=1",
-    ]
+    given = ["--only", "P1,P2", "--budget=cpu", "workers=1"]
+    assert _as_overrides(given, systems.Config) == ["only=[P1,P2]", "budget=cpu", "workers=1"]
+    assert _as_overrides(["--only=P1"], systems.Config) == ["only=[P1]"]
     with pytest.raises(ConfigError, match="--budget needs a value"):
-        _as_overrides(["--budget"])
+        _as_overrides(["--budget"], systems.Config)
 
 
 def test_unknown_row_names_the_nearest() -> None:
@@ -78,15 +76,13 @@ def probe(settings: dict[str, int]) -> Row:
 def test_a_failed_job_is_named_and_only_it_runs_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Jobs in the same process here: what is tested is the bookkeeping, not the pool."""
     monkeypatch.setattr(systems, "load_row", lambda name: probe({"k": 1}))
-    monkeypatch.setattr(systems, "ProcessPoolExecutor", InProcess)
-    config = systems.Config(only=("F1",), budget="cpu", folder=str(tmp_path), write=False)
+    config = systems.Config(only=("F1",), folder=str(tmp_path), write=False)
     with pytest.raises(
         Exception, match=r"2 of the jobs of F1 failed: s/other/seed 1: ValueError: on purpose"
     ):
         systems.run(config)
-    shared = tmp_path / "cpu/f1/s/shared"
+    shared = tmp_path / "smoke/f1/s/shared"
     (shared / "mended").touch()
     result = systems.run(config)
     assert (shared / "runs").read_text() == "1 2 "  # not run twice
@@ -97,29 +93,6 @@ def test_a_failed_job_is_named_and_only_it_runs_again(
     monkeypatch.setattr(systems, "load_row", lambda name: probe({"k": 2}))
     systems.run(config)
     assert (shared / "runs").read_text() == "1 2 1 2 "  # other settings, another job
-
-
-class InProcess:
-    """An executor that runs at once."""
-
-    def __init__(self, *arguments: object, **options: object) -> None:
-        pass
-
-    def __enter__(self) -> InProcess:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def submit(self, function, *arguments):  # type: ignore[no-untyped-def]
-        from concurrent.futures import Future
-
-        future: Future = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def test_page_shows_each_verdict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
