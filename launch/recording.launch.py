@@ -5,5 +5,6 @@ from diffbot_ros.launching import launch_graph
 
 def generate_launch_description():
     return launch_graph(
-        "recording", ("policy", "task", "out", "rate_scale", "backend", "autorun", "view", "port")
+        "recording",
+        ("policy", "task", "out", "rate_scale", "backend", "autorun", "namespace", "view", "port"),
     )

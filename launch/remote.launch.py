@@ -4,4 +4,4 @@ from diffbot_ros.launching import launch_graph
 
 
 def generate_launch_description():
-    return launch_graph("remote", ("policy", "bindings", "backend", "stitching", "view", "port"))
+    return launch_graph("remote", ("policy", "bindings", "backend", "stitching", "namespace", "view", "port"))

@@ -15,6 +15,7 @@ def generate_launch_description():
             "backend",
             "stitching",
             "action_server",
+            "namespace",
             "view",
             "port",
         ),

@@ -6,5 +6,16 @@ from diffbot_ros.launching import launch_graph
 def generate_launch_description():
     return launch_graph(
         "simulation",
-        ("policy", "task", "rate_scale", "backend", "stitching", "autorun", "action_server", "view", "port"),
+        (
+            "policy",
+            "task",
+            "rate_scale",
+            "backend",
+            "stitching",
+            "autorun",
+            "action_server",
+            "namespace",
+            "view",
+            "port",
+        ),
     )

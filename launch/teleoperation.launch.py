@@ -5,5 +5,6 @@ from diffbot_ros.launching import launch_graph
 
 def generate_launch_description():
     return launch_graph(
-        "teleoperation", ("task", "contract", "policy", "device", "out", "rate_scale", "seed", "view", "port")
+        "teleoperation",
+        ("task", "contract", "policy", "device", "out", "rate_scale", "seed", "namespace", "view", "port"),
     )

@@ -4,4 +4,4 @@ from diffbot_ros.launching import launch_graph
 
 
 def generate_launch_description():
-    return launch_graph("view", ("policy", "contract", "bindings", "scene", "host", "port", "namespaces"))
+    return launch_graph("view", ("policy", "contract", "bindings", "scene", "host", "port", "namespace"))

@@ -66,6 +66,7 @@ class UpConfig(NodesConfig):
     action_server: bool = (
         False  # simulation, robot: serve the action run_policy (then no episode starts by itself)
     )
+    namespace: str = ""  # of all nodes: several robots on one network
     view: bool = False  # a browser page of each robot
     host: str = "127.0.0.1"  # of the page: only this machine unless you say otherwise
     port: int = 8090  # of the page, the next ones for further robots; 0: any free one
@@ -136,8 +137,7 @@ def run_view(config: ViewConfig) -> int:
     """Serve the live view of a running graph until it is interrupted."""
     check_ros()
     require("viser", "view", "the live view")
-    namespaces = (config.namespace.strip("/"),) if config.namespace else ()
-    return _keep_up("view", graph_settings(config, namespaces=namespaces), Path(config.out), config.domain)
+    return _keep_up("view", graph_settings(config), Path(config.out), config.domain)
 
 
 def _keep_up(graph: str, settings: GraphSettings, out: Path, domain: int) -> int:

@@ -99,12 +99,21 @@ class EpisodeClient:
 
     def run(self, seed: int, timeout: float = 600.0, stalled: float = 30.0) -> Episode:
         """Run the episode `seed`. Raises DiffbotError when nothing moves for `stalled` s, with the policy's reason."""
-        start = time.monotonic()
+        self.begin(seed)
+        return self.finish(timeout, stalled)
+
+    def begin(self, seed: int) -> None:
+        """Begin the episode `seed`."""
+        self._started = time.monotonic()
         self.episode, self._result = Episode(seed), None
         self._seen.clear()
         for name in self._services:
             self._reset(name, seed)
         self._moved = time.monotonic()
+
+    def finish(self, timeout: float = 600.0, stalled: float = 30.0) -> Episode:
+        """Wait for the end of the episode that was begun. Raises DiffbotError as `run` does."""
+        start, seed = self._started, self.episode.seed
         while self._result is None:
             reason = self.policy_status.reason if self.policy_status is not None else ""
             limit = min(start + timeout, self._moved + stalled)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from diffbot.control.load import load_contract
@@ -60,6 +60,7 @@ class GraphSettings:
     contract: str = ""
     action_server: bool = False
     out: str = "runs/recording"
+    namespace: str = ""
     namespaces: tuple[str, ...] = ("robot1", "robot2")
     view: bool = False
     scene: bool = False
@@ -133,18 +134,26 @@ def recording(settings: GraphSettings) -> list[NodeSpec]:
 
 def two_robots(settings: GraphSettings) -> list[NodeSpec]:
     """The simulation graph twice, each in its namespace and with a clock of its own."""
-    nodes = []
-    for name in settings.namespaces:
-        for node in simulation(settings):
-            clock = {"/clock": f"/{name}/clock"}
-            nodes.append(NodeSpec(node.executable, node.parameters, name, clock))
-    return nodes
+    return [node for name in settings.namespaces for node in _inside(name, simulation(settings))]
 
 
 def view(settings: GraphSettings) -> list[NodeSpec]:
-    """The live view alone, of a graph that runs already; `namespaces` of one name says which robot of several."""
-    namespace = settings.namespaces[0] if len(settings.namespaces) == 1 else ""
-    return [_view(settings, namespace, settings.port, settings.scene)]
+    """The live view alone, of a graph that runs already."""
+    return [_view(settings, "", settings.port, settings.scene)]
+
+
+def _inside(namespace: str, nodes: list[NodeSpec]) -> list[NodeSpec]:
+    """The nodes in a namespace; a simulator among them has its clock there too."""
+    clock = any(node.executable == "simulator" for node in nodes)
+    moved = {"/clock": f"/{namespace}/clock"} if clock else {}
+    return [
+        replace(
+            node,
+            namespace=f"{namespace}/{node.namespace}".rstrip("/"),
+            remappings={**moved, **node.remappings},
+        )
+        for node in nodes
+    ]
 
 
 def _view(settings: GraphSettings, namespace: str, port: int, scene: bool) -> NodeSpec:
@@ -205,6 +214,8 @@ def build_graph(name: str, settings: GraphSettings) -> list[NodeSpec]:
     if name not in GRAPHS:
         raise unknown("graph", name, GRAPHS, "diffbot ros up --help")
     nodes = GRAPHS[name](settings)
+    if settings.namespace.strip("/"):
+        nodes = _inside(settings.namespace.strip("/"), nodes)
     if settings.view and name != "view":
         for i, namespace in enumerate(dict.fromkeys(node.namespace for node in nodes)):
             scene = any(n.executable == "simulator" and n.namespace == namespace for n in nodes)

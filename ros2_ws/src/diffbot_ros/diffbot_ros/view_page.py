@@ -13,7 +13,7 @@ from diffbot.errors import require
 from diffbot_ros.skeleton import Skeleton
 from diffbot_ros.view_track import Track, strip
 
-RIBBON, PATH, BONES, NOW = (255, 140, 0), (60, 120, 216), (90, 90, 90), (20, 160, 60)
+RIBBON, PATH, BONES, NOW = (255, 110, 0), (60, 120, 216), (90, 90, 90), (20, 160, 60)
 WIDTH = 0.012  # m, of the ribbon
 SIGNALS = 8  # entries of the action that get a chart
 COLORS = {
@@ -36,6 +36,7 @@ class Page:
         self.address = f"http://{host}:{self.server.get_port()}"
         self.server.initial_camera.position, self.server.initial_camera.look_at = (1.6, 1.6, 1.6), (0, 0, 0.5)
         gui, scene = self.server.gui, self.server.scene
+        gui.configure_theme(control_layout="fixed")  # beside the scene, not over it
         scene.add_grid("/floor", width=4.0, height=4.0, cell_size=0.1, section_size=1.0)
         self._title = gui.add_html(f"<b>{html.escape(title)}</b>")
         self._facts = gui.add_html("")
@@ -96,8 +97,10 @@ class Page:
     def _look_at(self, point: np.ndarray) -> None:
         """Turn every camera to where the robot is first seen."""
         for camera in (self.server.initial_camera, *(c.camera for c in self.server.get_clients().values())):
+            camera.position = tuple(
+                point + np.array([0.7, -0.7, 0.7])
+            )  # moves what it looks at, so this first
             camera.look_at = tuple(point)
-            camera.position = tuple(point + np.array([0.7, -0.7, 0.7]))
 
     def bones(self, skeleton: Skeleton, values: Mapping[str, float]) -> None:
         """The robot's links as lines."""
@@ -132,7 +135,7 @@ class Page:
         handle = self._drawn.get(name)
         if handle is None or handle.faces.shape != faces.shape:
             self._drawn[name] = self.server.scene.add_mesh_simple(
-                name, vertices=vertices, faces=faces, color=colour, side="double", opacity=0.85
+                name, vertices=vertices, faces=faces, color=colour, side="double"
             )
         else:
             handle.vertices = vertices

@@ -1,0 +1,104 @@
+"""Graphs as they run: two robots in their namespaces, a policy with nothing but DDS between it and the arm, any task."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+
+import numpy as np
+import pytest
+from diffbot_msgs.msg import Command
+from diffbot_ros.episodes import EpisodeClient
+from diffbot_ros.graphs import GraphSettings, NodeSpec, build_graph
+from diffbot_ros.probe import Probe
+from diffbot_ros.processes import Processes
+from diffbot_ros.trace import differing, load_traces, replay
+
+from benchmarks._point_robot import PointArm, point_contract, task_bundle
+from diffbot.control.load import load_runner
+
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def pusht_policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mujoco")
+    return task_bundle(tmp_path_factory.mktemp("pusht"), "pusht/state", episodes=2, steps=50)
+
+
+def test_two_robots_do_not_hear_each_other(
+    ros_environment: dict[str, str], pusht_policy: Path, tmp_path: Path
+) -> None:
+    """Both run another seed at the same time; each one's chunks are those of its own policy and observations."""
+    settings = GraphSettings(policy=str(pusht_policy), rate_scale=3.0, traces=str(tmp_path / "traces"))
+    nodes = build_graph("two_robots", settings)
+    assert sorted({node.namespace for node in nodes}) == ["robot1", "robot2"]
+    for node in nodes:
+        if node.executable == "policy":
+            node.parameters["traces"] = str(tmp_path / node.namespace)
+    names = ("robot1", "robot2")
+    with Processes(nodes, ros_environment, tmp_path / "log") as processes, ExitStack() as stack:
+        clients = {n: stack.enter_context(EpisodeClient(processes.check, namespace=n)) for n in names}
+        for client in clients.values():
+            client.wait_ready()
+        clients["robot1"].begin(11)
+        second = clients["robot2"].run(22)
+        first = clients["robot1"].finish()
+        for client in clients.values():
+            client.settle()
+    runner = load_runner(pusht_policy, seed=0, backend="auto")
+    for name, episode, seed in (("robot1", first, 11), ("robot2", second, 22)):
+        assert episode.seed == seed and episode.steps == 300
+        (trace,) = [trace for trace in load_traces(tmp_path / name) if trace.seed == seed]
+        assert len(episode.chunks) > 300 / 16
+        assert differing(episode.chunks, replay(trace, runner)) == []
+
+
+def test_remote_policy_has_nothing_but_dds(
+    ros_environment: dict[str, str], point_policy: Path, point_profile: Path, tmp_path: Path
+) -> None:
+    """The graph `remote` in a namespace and a process group of its own drives an executor that another program started."""
+    arm = NodeSpec(
+        "executor", {"contract": str(point_policy), "robot": str(point_profile), "action_horizon": 8}, "arm7"
+    )
+    command = [sys.executable, "-m", "diffbot.cli.main", "ros", "up", "graph=remote"]
+    command += [f"policy={point_policy}", "namespace=arm7", f"out={tmp_path / 'far'}"]
+    far = {**ros_environment, "DIFFBOT_PARENT": ""}
+    with (
+        Processes([arm], ros_environment, tmp_path / "near"),
+        Probe(point_contract(), namespace="arm7") as probe,
+        subprocess.Popen(command, env=far, start_new_session=True, stdout=subprocess.DEVNULL) as remote,
+    ):
+        try:
+            probe.ready()
+            probe.reset(3)
+            with PointArm(probe, 20.0) as point:
+                probe.wait(lambda: len([m for _, m in probe.commands if m.chunk_id >= 0]) > 60)
+                distance = np.abs(point.position - point.goal).max()
+                assert distance < 0.5, "the point is led to its goal"
+                remote.send_signal(signal.SIGTERM)
+                assert remote.wait(60) == 0
+                probe.wait(lambda: probe.commands[-1][1].status in (Command.HOLD, Command.STOPPING))
+                assert "inactive" in probe.commands[-1][1].reason or "starved" in probe.commands[-1][1].reason
+        finally:
+            if remote.poll() is None:
+                os.killpg(remote.pid, signal.SIGKILL)
+
+
+def test_any_task_with_a_vector_action_runs_in_the_demo(tmp_path: Path) -> None:
+    """A maze at 100 Hz whose action is a force; the same command for every task."""
+    pytest.importorskip("gymnasium_robotics")
+    policy = task_bundle(tmp_path / "bundle", "pointmaze/umaze", episodes=2, steps=50)
+    out = tmp_path / "ros"
+    command = [sys.executable, "-m", "diffbot.cli.main", "ros", "demo", f"policy={policy}", f"out={out}"]
+    done = subprocess.run(
+        [*command, "task=pointmaze/umaze", "episodes=1"], capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((out / "ros.json").read_text())
+    assert record["ros.chunks_equal"] is True and record["ros.steps"] > 100
