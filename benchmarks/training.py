@@ -1,8 +1,8 @@
 """Training samples per second beside the usual loop, on equal weights, data and noise.
 
-The usual loop: a Dataset of single windows, a DataLoader at its best worker count, Conv1d on [B, C, T], AdamW, a Python loop
-over parameters for the average, fp32. Ours: `Windows.gather`, one matrix product per convolution, fused AdamW, one fused
-average; with and without bf16 autocast.
+The usual loop: a Dataset of single windows, a DataLoader at its best worker count, plain networks (nn.Linear or nn.Conv1d on
+[B, C, T], nn.GroupNorm, nn.Mish), AdamW, a Python loop over parameters for the average, fp32. Ours: `Windows.gather`, one
+matrix product per convolution, Mish and its derivative in one go, fused AdamW, one fused average; with and without bf16.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,14 +22,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from benchmarks._stock_mlp import from_ours as from_our_mlp
+from benchmarks._stock_unet import from_ours as from_our_unet
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
 from diffbot.evaluation.bench import BenchResult
 from diffbot.methods.imitation import ImitationPolicy
 from diffbot.methods.protocol import LocalAccelerator
 from diffbot.methods.registry import build_config, method_by_name
-from diffbot.networks import Condition
-from diffbot.networks.temporal import Conv
+from diffbot.networks.mlp import MLP
+from diffbot.networks.unet import UNet
 from diffbot.training.data import TrainingData, load_data
 
 SUMMARY = "training samples/s beside the usual loop (Dataset, DataLoader, Conv1d, AdamW, Python EMA)"
@@ -46,12 +48,14 @@ class Config:
     """Sizes of the measurement. The data are those of a 7-joint arm: observations 2 x 23, actions 16 x 7."""
 
     networks: tuple[str, ...] = ("mlp", "unet_small", "large")
-    rounds: int = 5  # interleaved rounds
+    rounds: int = 6  # interleaved rounds
     steps: dict[str, int] = field(default_factory=lambda: {"mlp": 20, "unet_small": 8, "large": 2})  # a round
     workers: tuple[int, ...] = (0, 1, 2)  # worker counts of the DataLoader that are tried
     batch_size: int = 256
-    curve_steps: int = 500  # of the equal-loss curves; 0: none
-    curve_networks: tuple[str, ...] = ("mlp",)
+    # network: steps and batch size of its equal-loss curves; the large one is too slow for 500 steps
+    curves: dict[str, list[int]] = field(
+        default_factory=lambda: {"mlp": [500, 256], "unet_small": [500, 128], "large": [60, 16]}
+    )
     seed: int = 0
 
 
@@ -95,8 +99,7 @@ class UsualTrainer:
     """The usual loop around the same network."""
 
     def __init__(self, policy: ImitationPolicy, data: TrainingData, batch_size: int, seed: int) -> None:
-        self.model = copy.deepcopy(policy.model["network"]).requires_grad_(True)
-        _to_conv1d(self.model)
+        self.model = plain(policy.model["network"]).requires_grad_(True).train()
         self.average = copy.deepcopy(self.model)
         settings = policy.config.optimizer
         self.optimizer = torch.optim.AdamW(
@@ -113,13 +116,13 @@ class UsualTrainer:
         self.rate = settings.rate
 
     def update(self, batch: Mapping[str, Tensor]) -> Tensor:
-        actions, condition = batch["action"], Condition(global_=batch["state"].flatten(1))
+        actions, condition = batch["action"], batch["state"].flatten(1)
         count = len(self.alphas)
         step = torch.randint(1, count + 1, (len(actions),), generator=self.generator) - 1
         noise = torch.randn(actions.shape, generator=self.generator)
         alpha = self.alphas[step].view(-1, 1, 1)
         noisy = alpha.sqrt() * actions + (1.0 - alpha).sqrt() * noise
-        loss = F.mse_loss(self.model(noisy, (step + 1) / count, condition), noise)
+        loss = F.mse_loss(self.model(noisy, (step + 1).float(), condition), noise)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate(self.steps, 0.0)
         self.optimizer.zero_grad()
@@ -156,13 +159,16 @@ def run(config: Config) -> BenchResult:
         path = make_data(Path(folder) / "arm.zarr", config.seed)
         for name in config.networks:
             _measure(name, path, config, figures, rows)
+            if name in config.curves:
+                for kind, value in curves(name, path, config.seed, *config.curves[name]).items():
+                    figures[f"{name}.{kind}.rel_diff"] = value
     differences = [v for k, v in figures.items() if k.endswith("rel_diff") and isinstance(v, float)]
     if differences:
         figures["loss.max_rel_diff"] = max(differences)
     notes = (
         f"batch {config.batch_size}, {torch.get_num_threads()} threads, medians of {config.rounds} interleaved rounds. "
-        "mlp.ratio and unet_small.ratio are those of the faster of fp32 and bf16. The loss difference is that of the mean "
-        f"of the last 100 of {config.curve_steps} steps on equal batches and noise."
+        "mlp.ratio and unet_small.ratio are those of the faster of fp32 and bf16. rel_diff: of the mean loss of the last fifth "
+        f"of the curves (steps, batch) {dict(config.curves)}, on equal batches and noise."
     )
     return BenchResult(figures, rows, [config.seed], notes)
 
@@ -170,12 +176,13 @@ def run(config: Config) -> BenchResult:
 def _measure(
     name: str, path: Path, config: Config, figures: dict[str, Any], rows: list[dict[str, Any]]
 ) -> None:
-    policy, data = build(name, path, config)
+    policy, data = build(name, path, config.seed)
     usual = UsualTrainer(policy, data, config.batch_size, config.seed)
     steps = config.steps.get(name, 5)
     best = min(config.workers, key=lambda count: _loop_time(usual, usual.loader(count), max(2, steps // 2)))
     batches = usual.loader(best)
-    ours = {"fp32": start(policy, LocalAccelerator(), config), "bf16": start(policy, Bfloat16(), config)}
+    seed = config.seed
+    ours = {"fp32": start(policy, LocalAccelerator(), seed), "bf16": start(policy, Bfloat16(), seed)}
     sampler = data.train.sampler(config.batch_size, config.seed)
 
     def our_steps(trained: ImitationPolicy) -> Callable[[], None]:
@@ -207,43 +214,40 @@ def _measure(
         figures[f"{name}.{kind}.ratio"] = median["usual"] / median[kind]
     if name != "large":
         figures[f"{name}.ratio"] = max(figures[f"{name}.{kind}.ratio"] for kind in ours)
-    if name in config.curve_networks and config.curve_steps:
-        for kind, value in curves(name, path, config).items():
-            figures[f"{name}.{kind}.rel_diff"] = value
 
 
-def curves(name: str, path: Path, config: Config) -> dict[str, float]:
+def curves(name: str, path: Path, seed: int, steps: int, batch_size: int) -> dict[str, float]:
     """Relative difference of the losses of the usual loop and ours, on the same batches and noise."""
-    policy, data = build(name, path, config)
-    usual = UsualTrainer(policy, data, config.batch_size, config.seed)
-    ours = {"fp32": start(policy, LocalAccelerator(), config), "bf16": start(policy, Bfloat16(), config)}
-    sampler = data.train.sampler(config.batch_size, config.seed)
+    policy, data = build(name, path, seed)
+    usual = UsualTrainer(policy, data, batch_size, seed)
+    ours = {"fp32": start(policy, LocalAccelerator(), seed), "bf16": start(policy, Bfloat16(), seed)}
+    sampler = data.train.sampler(batch_size, seed)
     losses: dict[str, list[float]] = {"usual": [], **{kind: [] for kind in ours}}
-    for _ in range(config.curve_steps):
+    for _ in range(steps):
         batch = data.transforms.forward_batch(data.train.gather(next(sampler)))
         losses["usual"].append(
             float(usual.update({"state": batch.observations["state"], "action": batch.actions}))
         )
         for kind, trained in ours.items():
             losses[kind].append(float(trained.update(batch)["loss"]))
-    mean = {kind: float(np.mean(values[-100:])) for kind, values in losses.items()}
+    mean = {kind: float(np.mean(values[-max(1, steps // 5) :])) for kind, values in losses.items()}
     return {kind: abs(mean[kind] / mean["usual"] - 1.0) for kind in ours}
 
 
-def build(name: str, path: Path, config: Config) -> tuple[ImitationPolicy, TrainingData]:
+def build(name: str, path: Path, seed: int) -> tuple[ImitationPolicy, TrainingData]:
     """A Diffusion Policy with this network, and its data."""
     values = {**NETWORKS[name], "optimizer": {"gradient_clip": 0.0, "schedule": "constant"}}
     entry = method_by_name("diffusion_policy")
     settings = build_config("diffusion_policy", values)
-    data = load_data(path, entry.cls, settings, held_out=0.0, seed=config.seed)
-    return entry.cls(settings, data.method_contract, seed=config.seed), data
+    data = load_data(path, entry.cls, settings, held_out=0.0, seed=seed)
+    return entry.cls(settings, data.method_contract, seed=seed), data
 
 
-def start(policy: ImitationPolicy, accelerator: LocalAccelerator, config: Config) -> ImitationPolicy:
+def start(policy: ImitationPolicy, accelerator: LocalAccelerator, seed: int) -> ImitationPolicy:
     """A copy of the policy that is ready to train with the same noise as the usual loop."""
     trained = copy.deepcopy(policy)
-    trained.begin_training(accelerator, config.seed)
-    trained.generator.manual_seed(config.seed)
+    trained.begin_training(accelerator, seed)
+    trained.generator.manual_seed(seed)
     return trained
 
 
@@ -272,16 +276,6 @@ def _loop_time(usual: UsualTrainer, batches: Iterator[dict[str, Tensor]], steps:
     return time.perf_counter() - begin
 
 
-def _to_conv1d(module: nn.Module) -> None:
-    """Replace the network's convolutions by PyTorch's modules with the same weights."""
-    for child in module.modules():
-        if hasattr(child, "last"):
-            setattr(child, "last", False)  # noqa: B010
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is Conv:
-                outputs, kernel, inputs = child.weight.shape
-                replacement = nn.Conv1d(inputs, outputs, kernel, child.stride, kernel // 2)
-                replacement.weight.data.copy_(child.weight.data.transpose(1, 2))
-                replacement.bias.data.copy_(child.bias.data)  # type: ignore[union-attr]
-                setattr(parent, name, replacement)
+def plain(net: nn.Module) -> nn.Module:
+    """The same network as its users write it."""
+    return from_our_mlp(net) if isinstance(net, MLP) else from_our_unet(cast(UNet, net))
