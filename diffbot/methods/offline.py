@@ -19,12 +19,14 @@ from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract
 from diffbot.data.window_spec import WindowSpec
 from diffbot.data.windows import Windows
-from diffbot.errors import ConfigError, DiffbotError
+from diffbot.errors import ConfigError, DiffbotError, unknown
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.imitation import ImitationConfig, ImitationPolicy, selected_keys
 from diffbot.methods.learner import Learner, OptimizerConfig
 from diffbot.methods.protocol import Accelerator, LocalAccelerator, Observation, Prefix, blend
 from diffbot.methods.rewards import REWARDS, RewardScale, inspect_transitions
+
+PRODUCTS = ("highest", "high", "medium")
 
 
 class DivergedCriticError(DiffbotError):
@@ -61,6 +63,9 @@ class OfflineConfig(ImitationConfig):
     target_rate: float = 0.005  # tau of the target networks; papers: 0.005
     reward: str = "none"  # none, minus_one (sparse mazes), return_range (locomotion), standardise
     divergence: float = 1.5  # stop when |Q| exceeds this multiple of max |r| / (1 - gamma); 0: never
+    # Matrix products of training: highest (float32), high or medium (bfloat16 on CPUs that have it, TF32 on GPUs, sums in
+    # float32). These networks are small, and on CPU the products are most of an update.
+    products: str = "medium"
     # Steps between looks at |Q|; each one waits for the device, which costs nothing on CPU.
     check_every: int = 50
 
@@ -74,6 +79,8 @@ class OfflineConfig(ImitationConfig):
             raise ConfigError(f"reward '{self.reward}' is not one of {', '.join(REWARDS)}")
         if self.divergence and self.divergence < 1.0:
             raise ConfigError(f"divergence is 0 or at least 1 (times the bound of Q), got {self.divergence}")
+        if self.products not in PRODUCTS:
+            raise unknown("precision of products", self.products, PRODUCTS)
         if self.check_every < 1:
             raise ConfigError(f"check_every must be at least 1, got {self.check_every}")
 
@@ -218,7 +225,8 @@ class OfflinePolicy(ImitationPolicy):
 
         Raises DivergedCriticError when a value lies far beyond what the rewards allow.
         """
-        metrics = self.learn(self.transitions(batch), progress)
+        with product_precision(self.config.products):
+            metrics = self.learn(self.transitions(batch), progress)
         q = torch.as_tensor(metrics.pop("q")).detach()
         largest = q.abs().amax()
         self._largest = largest if self._largest is None else torch.maximum(self._largest, largest)
@@ -266,6 +274,17 @@ class OfflinePolicy(ImitationPolicy):
             learner.load_state(state["learners"][name])
         self.generator.set_state(state["generator"])
         self.steps = int(state["steps"])
+
+
+@contextmanager
+def product_precision(name: str) -> Iterator[None]:
+    """Matrix products of float32 within the block are computed as `torch.set_float32_matmul_precision(name)` says."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(name)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -43,8 +43,9 @@ class DiffusionQLConfig(OfflineConfig):
     critic: CriticConfig = field(default_factory=lambda: CriticConfig(256, 3, "mish"))  # paper: 3 x 256, Mish
     optimizer: OptimizerConfig = field(default_factory=lambda: adam(3e-4, "cosine", 9.0))  # paper: 3e-4, 1-10
     critic_optimizer: OptimizerConfig = field(default_factory=lambda: adam(3e-4, "cosine", 9.0))
-    # paper: 0.995 in every fifth step, which is this in every step
-    ema: EMAConfig = field(default_factory=lambda: Polyak(0.999))
+    # paper: 0.995 in every fifth step from step 1000 on; here in every step, warming up, so that short runs forget the
+    # initial weights too
+    ema: EMAConfig = field(default_factory=lambda: EMAConfig(0.999))
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -38,7 +38,7 @@ class IDQLConfig(OfflineConfig):
     critic: CriticConfig = field(default_factory=CriticConfig)  # paper: 2 x 256, ReLU
     optimizer: OptimizerConfig = field(default_factory=lambda: adam(3e-4, "cosine"))  # paper: 3e-4, cosine
     critic_optimizer: OptimizerConfig = field(default_factory=adam)  # paper: 3e-4
-    ema: EMAConfig = field(default_factory=lambda: Polyak(0.999))  # paper: 0.999
+    ema: EMAConfig = field(default_factory=lambda: EMAConfig(0.999))  # paper: 0.999, without warm-up
 
     def __post_init__(self) -> None:
         super().__post_init__()
