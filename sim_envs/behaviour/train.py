@@ -9,6 +9,7 @@ the same kind of processor give the same weights.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import functools
 import json
 import time
@@ -17,26 +18,25 @@ from pathlib import Path
 import numpy as np
 
 from sim_envs.behaviour.ppo import PPO
-from sim_envs.behaviour.settings import settings_of
+from sim_envs.behaviour.settings import Settings, settings_of
 from sim_envs.gymnasium_tasks.base import build
 from sim_envs.registry import spec
 
 
-def train(task: str, out: Path, steps: int, seed: int) -> None:
+def train(task: str, s: Settings, out: Path, seed: int) -> None:
     """Write `out`/<steps>.safetensors for each snapshot, and a line of `out`/progress.jsonl.
 
     A snapshot is the policy that plays the rollout which follows it.
     """
     from safetensors.numpy import save_file
 
-    s = settings_of(task)
     out.mkdir(parents=True, exist_ok=True)
     learner = PPO(
         s, [functools.partial(build, s.environment)] * s.environments, horizon=spec(task).horizon, seed=seed
     )
     began, due = time.process_time(), 0
     while True:
-        if learner.steps >= min(due, steps):
+        if learner.steps >= min(due, s.steps):
             save_file(learner.weights(), out / f"{learner.steps:08d}.safetensors")
             line = {
                 "steps": learner.steps,
@@ -50,7 +50,7 @@ def train(task: str, out: Path, steps: int, seed: int) -> None:
             print(line, flush=True)
             learner.ended.clear()
             due += s.snapshot_every
-        if learner.steps >= steps:
+        if learner.steps >= s.steps:
             return
         learner.iterate()
 
@@ -61,10 +61,13 @@ def main() -> None:
     )
     parser.add_argument("task")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--longer", action="store_true", help="the second training, for the expert")
     parser.add_argument("--steps", type=int, default=0, help="environment steps; 0: as the settings say")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    train(given.task, given.out, given.steps or settings_of(given.task).steps, given.seed)
+    settings = settings_of(given.task, given.longer)
+    settings = dataclasses.replace(settings, steps=given.steps or settings.steps)
+    train(given.task, settings, given.out, given.seed)
 
 
 if __name__ == "__main__":

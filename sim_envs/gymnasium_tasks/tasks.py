@@ -39,7 +39,7 @@ _LOCOMOTION = tuple(
     TaskSpec(
         id=f"locomotion/{name}",
         make=f"{_HERE}.locomotion:Locomotion",
-        expert="sim_envs.behaviour.expert:LearnedExpert" if name == "hopper" else "",
+        expert="sim_envs.behaviour.expert:LearnedExpert",
         qualities=_LEARNED,
         horizon=1000,
         rate=rate,
