@@ -51,6 +51,8 @@ class SweepConfig:
             raise ConfigError(
                 "sweep.jobs, cpus and minutes must be at least 1 and gpus and evaluate not negative"
             )
+        if self.launcher == "slurm" and self.gpus != int(self.gpus):
+            raise ConfigError(f"Slurm gives whole GPUs, not sweep.gpus={self.gpus}; Ray can share them")
 
 
 @dataclass(frozen=True)

@@ -68,7 +68,7 @@ def run_slurm(trials: Sequence[Trial], settings: Any, folder: Path) -> Iterator[
     options: dict[str, Any] = {
         "timeout_min": settings.minutes,
         "cpus_per_task": settings.cpus,
-        "gpus_per_node": settings.gpus,
+        "gpus_per_node": int(settings.gpus),
         "name": f"diffbot-{folder.name}",
     }
     if settings.cluster == "slurm":

@@ -73,6 +73,7 @@ def test_grid_is_the_product() -> None:
         (["seed=0,1", "sweep.launcher=rai"], "Did you mean 'ray'?"),
         (["seed=0,1", "sweep.cpu=2"], "Did you mean 'cpus'?"),
         (["seed=0,1", "sweep.jobs=0"], "must be at least 1"),
+        (["seed=0,1", "sweep.launcher=slurm", "sweep.gpus=0.5"], "Slurm gives whole GPUs"),
     ],
 )
 def test_refused_before_anything_runs(

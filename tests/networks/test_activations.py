@@ -22,6 +22,17 @@ def test_values_and_derivatives_are_those_of_mish() -> None:
     torch.testing.assert_close(ours.grad.double(), exact.grad, atol=1e-6, rtol=1e-5)
 
 
+def test_bfloat16_is_rounded_once() -> None:
+    x = torch.linspace(-30.0, 30.0, 70_001).bfloat16().requires_grad_()
+    exact = x.detach().double().requires_grad_()
+    value, reference = mish(x), F.mish(exact)
+    value.sum().backward()
+    reference.sum().backward()
+    torch.testing.assert_close(value.double(), reference, atol=1e-7, rtol=2**-8)
+    assert x.grad is not None and exact.grad is not None
+    torch.testing.assert_close(x.grad.double(), exact.grad, atol=1e-6, rtol=2**-8)
+
+
 def test_the_derivative_has_a_derivative() -> None:
     x = torch.randn(40, generator=torch.Generator().manual_seed(0))
     seconds = []
