@@ -30,12 +30,8 @@ from diffbot.evaluation.statistics import mean_interval, wilson_interval
 
 SUMMARY = "success and seam jump against inference delay, for each stitching mode"
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = (
-    "benchmarks/control.py",
-    "diffbot/control/*.py",
-    "diffbot/diffusion/guidance/inpaint.py",
-    "diffbot/methods/policies/diffusion_policy.py",
-)
+MODULES = ("chunk", "controller", "latency", "limits", "loop", "makeup", "shaper", "stitch")
+SOURCES = (*(f"diffbot/control/{name}.py" for name in MODULES), "diffbot/diffusion/guidance/inpaint.py")
 
 
 @dataclass(frozen=True)
@@ -48,6 +44,7 @@ class Config:
     action_horizon: int = 4  # control steps between two inferences, in every mode
     episodes: int = 20  # per cell
     seed: int = 310000  # first environment seed; away from those of demonstrations and of evaluation
+    horizon: int = 0  # control steps of an episode; 0: the task's own
     backend: str = "eager"  # inference engine
     folder: str = "runs/control"  # datasets, runs and finished cells
     figure: str = ""  # also draw success and seam jump against delay: docs/figures/control_delay.png
@@ -91,6 +88,7 @@ def cell(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict
     key = {
         "policy": json.loads((bundle / "manifest.json").read_text())["files"],
         "settings": [TASKS[task].id, mode, delay, config.action_horizon, config.episodes, config.seed],
+        "horizon": config.horizon,
         "backend": config.backend,
         "sources": sources(),
     }
@@ -114,16 +112,16 @@ def cell(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict
 @functools.cache
 def sources() -> str:
     """Digest of the code that decides what a cell shows."""
-    files = sorted(file for pattern in SOURCES for file in ROOT.glob(pattern))
-    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return sha256(b"".join((ROOT / file).read_bytes() for file in SOURCES)).hexdigest()
 
 
 def measure(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict[str, Any]:
     """Run all episodes of one mode and delay."""
     spec = sim_envs.spec(TASKS[task].id)
     env: Any = sim_envs.make(spec.id)
+    horizon = config.horizon or spec.horizon
     settings = RolloutSettings(
-        horizon=spec.horizon,
+        horizon=horizon,
         stitching=mode,
         action_horizon=config.action_horizon,
         backend=config.backend,
@@ -133,7 +131,7 @@ def measure(config: Config, task: str, bundle: Path, mode: str, delay: int) -> d
     check_environment(env, loop.controller.contract)
     motion = ~ActionSpace.from_action(loop.controller.contract.action).gripper
     seeds = range(config.seed, config.seed + config.episodes)
-    episodes = [rollout(env, loop, seed, horizon=spec.horizon) for seed in seeds]
+    episodes = [rollout(env, loop, seed, horizon=horizon) for seed in seeds]
     env.close()
     split = [changes(episode, motion, delay) for episode in episodes]
     seams, steps = ([c for pair in split for c in pair[i]] for i in (0, 1))
