@@ -94,7 +94,8 @@ class JacoExpert(ArmExpert):
             yaws = [nearest_yaw(self.yaw(name) + k * np.pi / 2, present, 2 * np.pi) for k in range(4)]
             # The hand leans about its closing axis, so that the fingers stay level.
             scores = [
-                abs(yawed(yaw)[:2, 1] @ away[:2]) / distance - 0.15 * abs(yaw - yaw_of(present)) for yaw in yaws
+                abs(yawed(yaw)[:2, 1] @ away[:2]) / distance - 0.15 * abs(yaw - yaw_of(present))
+                for yaw in yaws
             ]
             upright = yawed(yaws[int(np.argmax(scores))])
             sign = float(np.sign(upright[:2, 1] @ away[:2]))
@@ -134,11 +135,11 @@ class JacoExpert(ArmExpert):
             yield from self.detour(above(), rotation, READY)
             yield from self.go(above, rotation, READY, within=0.015)
             depth = DEPTH + 0.02 * np.sin(self.lean)
-            grasp = near(lambda: self.seen(name), centred + [0.0, 0.0, depth])
+            grasp = near(lambda: self.seen(name), centred + np.array([0.0, 0.0, depth]))
             yield from self.go(grasp, rotation, READY, within=0.0025, quiet=0.1, pace=0.8, limit=40)
             yield from self.close()
             here, _ = self.pose()
-            up = at(here + [0.0, 0.0, 0.05])
+            up = at(here + np.array([0.0, 0.0, 0.05]))
             yield from self.go(up, rotation, CLOSE, within=0.01, quiet=0.5, limit=30)
             if np.linalg.norm(self.seen(name) - self.pose()[0]) < 0.04 or self.seen(name)[2] > 0.04:
                 return
@@ -170,7 +171,9 @@ class ReachExpert(JacoExpert):
         aim = self.offset(0.004)
         lift = np.array([0.0, 0.0, 0.02]) if name == "duplo2x4" else np.zeros(3)
         yield from self.detour(self.seen(name), rotation, OPEN)
-        yield from self.go(near(lambda: self.seen(name), aim + lift), rotation, OPEN, within=0.005, limit=10**6)
+        yield from self.go(
+            near(lambda: self.seen(name), aim + lift), rotation, OPEN, within=0.005, limit=10**6
+        )
         yield from self.stay(OPEN)
 
 
@@ -201,7 +204,7 @@ class PlaceExpert(JacoExpert):
         yield from self.pick(name)
         here, present = self.pose()
         rotation = yawed(yaw_of(present))
-        over = goal() + [0.0, 0.0, self.hover]
+        over = goal() + np.array([0.0, 0.0, self.hover])
         up = here.copy()
         up[2] = max(over[2], here[2])
         yield from self.go(at(up), rotation, CLOSE, within=0.02, quiet=0.6)
@@ -211,7 +214,7 @@ class PlaceExpert(JacoExpert):
         yield from self.go(down, rotation, CLOSE, within=0.008, pace=0.5, quiet=0.4, limit=40)
         yield from self.hold(OPEN, 15)
         here, _ = self.pose()
-        yield from self.go(at(here + [0.0, 0.0, 0.25]), rotation, OPEN, within=0.02, pace=0.7)
+        yield from self.go(at(here + np.array([0.0, 0.0, 0.25])), rotation, OPEN, within=0.02, pace=0.7)
         yield from self.stay(OPEN)
 
 
@@ -223,15 +226,17 @@ class StackExpert(JacoExpert):
     def script(self) -> Script:
         yield from self.pick(self.top)
         here, _ = self.pose()
-        yield from self.go(at(here + [0.0, 0.0, 0.04]), self.pose()[1], CLOSE, within=0.02, quiet=0.6)
-        yield from self.detour(self.seen(self.base) + [0.0, 0.0, 0.1], self.pose()[1], CLOSE)
+        yield from self.go(
+            at(here + np.array([0.0, 0.0, 0.04])), self.pose()[1], CLOSE, within=0.02, quiet=0.6
+        )
+        yield from self.detour(self.seen(self.base) + np.array([0.0, 0.0, 0.1]), self.pose()[1], CLOSE)
         for height, within, limit in ((0.06, 0.01, 60), (0.026, 0.0015, 60)):
             yield from self.align(height, within, limit)
         for _ in range(40):
             yield self.aligned(-0.02, quiet=0.0)
         yield from self.hold(READY, 12)
         here, _ = self.pose()
-        yield from self.go(at(here + [0.0, 0.0, 0.12]), self.pose()[1], READY, within=0.02)
+        yield from self.go(at(here + np.array([0.0, 0.0, 0.12])), self.pose()[1], READY, within=0.02)
         yield from self.stay(OPEN)
 
     def aligned(self, height: float, quiet: float) -> Goal:
@@ -239,7 +244,9 @@ class StackExpert(JacoExpert):
         position, rotation = self.pose()
         turn = (self.yaw(self.base) - self.yaw(self.top) + np.pi / 2) % np.pi - np.pi / 2
         target = position + self.seen(self.base) + [0.0, 0.0, height] - self.seen(self.top)
-        return Goal(target, Rotation.from_euler("z", turn).as_matrix() @ rotation, CLOSE, pace=0.6, quiet=quiet)
+        return Goal(
+            target, Rotation.from_euler("z", turn).as_matrix() @ rotation, CLOSE, pace=0.6, quiet=quiet
+        )
 
     def align(self, height: float, within: float, limit: int) -> Script:
         """Head for `aligned` until the brick is `within` m of it."""
