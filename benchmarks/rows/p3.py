@@ -33,7 +33,6 @@ class Task:
     episodes: int
     goal: float
     metric: str = "success"
-    normalization: str = "min_max"
 
 
 TASKS = {
@@ -54,15 +53,24 @@ class Learner:
     batch_size: int = 256
 
 
+STATES = {"frequencies": 4}  # the same state features for all arms
+
 # A gradient step takes about 17 ms (diffusion_policy), 12, 13, 27 and 30 ms on one core.
 LEARNERS = {
     OURS: Learner(
-        OURS, {"network": "mlp", "network_options": {"width": 512, "depth": 3}, "prediction": "sample"}, 1.0
+        OURS,
+        {
+            "network": "mlp",
+            "network_options": {"width": 512, "depth": 3},
+            "prediction": "sample",
+            "encoder": STATES,
+        },
+        1.0,
     ),
-    "bc_mlp": Learner("bc_mlp", {}, 1.4),
-    "bc_gmm": Learner("bc_gmm", {}, 1.3),
-    "lstm_gmm": Learner("lstm_gmm", {"width": 256, "sequence": 5}, 0.63, 64),
-    "bc_transformer": Learner("bc_transformer", {"width": 64, "layers": 2}, 0.57, 64),
+    "bc_mlp": Learner("bc_mlp", {"encoder": STATES}, 1.4),
+    "bc_gmm": Learner("bc_gmm", {"encoder": STATES}, 1.3),
+    "lstm_gmm": Learner("lstm_gmm", {"width": 256, "sequence": 5, "encoder": STATES}, 0.63, 64),
+    "bc_transformer": Learner("bc_transformer", {"width": 64, "layers": 2, "encoder": STATES}, 0.57, 64),
 }
 
 # The published sizes, for a GPU; baselines as robomimic sets them up.

@@ -169,3 +169,17 @@ def test_text_encoder_ignores_padding_and_reads_order():
     assert not torch.allclose(long[2], encoder(tokenizer(["b a"]))[2])
     with pytest.raises(ConfigError, match="instruction is empty"):
         encoder(tokenizer(["..."]))
+
+
+def test_frequencies_of_states_in_closed_form():
+    """Each number also as sin and cos of pi x and 2 pi x; 0 frequencies leave states as they are."""
+    x = torch.tensor([[[0.5, -0.25]]])
+    encoder = ObservationEncoder(ObservationConfig(frequencies=2), {"state": (2,)}, 1)
+    angles = torch.pi * torch.tensor([0.5, 1.0, -0.25, -0.5])
+    expected = torch.cat([x.flatten(), angles.sin(), angles.cos()])
+    assert encoder.features == encoder.condition_dim == 10
+    torch.testing.assert_close(encoder({"state": x})[0], expected)
+    plain = ObservationEncoder(ObservationConfig(), {"state": (2,)}, 1)
+    assert torch.equal(plain({"state": x})[0], x.flatten())
+    with pytest.raises(ConfigError, match="frequencies"):
+        ObservationEncoder(ObservationConfig(frequencies=-1), {"state": (2,)}, 1)

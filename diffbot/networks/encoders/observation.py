@@ -22,6 +22,8 @@ class ObservationConfig:
     crop: float = (
         0.9  # side of the random (training) or central (acting) crop, as a share of the image; 1: none
     )
+    # States enter as x and as sin and cos of 2^i pi x, i < frequencies: small networks learn steep feedback much sooner.
+    frequencies: int = 0
     share: bool = False  # one image encoder for all cameras (paper: False)
     resnet: ResNetConfig = field(default_factory=ResNetConfig)  # options of "resnet18"
     vit: ViTConfig = field(default_factory=ViTConfig)  # options of "vit"
@@ -41,6 +43,8 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         if config.image_encoder not in IMAGE_ENCODERS:
             raise unknown("image encoder", config.image_encoder, IMAGE_ENCODERS)
+        if config.frequencies < 0:
+            raise ConfigError(f"frequencies must not be negative, got {config.frequencies}")
         self.shapes = {key: tuple(shapes[key]) for key in sorted(shapes)}
         self.observation_horizon = observation_horizon
         images = {key: shape for key, shape in self.shapes.items() if len(shape) == 3}
@@ -52,7 +56,8 @@ class ObservationEncoder(nn.Module):
             {key: _image_encoder(config, images[key]) for key in dict.fromkeys(self.owner.values())}
         )
         states = sum(torch.Size(shape).numel() for key, shape in self.shapes.items() if key not in images)
-        self.features = states + sum(_width(self.images[self.owner[key]]) for key in images)
+        self.frequencies = config.frequencies
+        self.features = states * (1 + 2 * config.frequencies) + sum(_width(self.images[self.owner[key]]) for key in images)
         self.condition_dim = observation_horizon * self.features
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
@@ -68,8 +73,17 @@ class ObservationEncoder(nn.Module):
                 pixels = self.crop(value.flatten(0, 1).movedim(-1, 1))
                 features.append(self.images[self.owner[key]](pixels).unflatten(0, value.shape[:2]))
             else:
-                features.append(value.flatten(2))
+                features.append(fourier_features(value.flatten(2), self.frequencies))
         return torch.cat(features, dim=-1).flatten(1)
+
+
+def fourier_features(x: Tensor, frequencies: int) -> Tensor:
+    """[..., D] -> [..., D (1 + 2 frequencies)]: x, sin and cos of 2^i pi x. Source: Tancik et al. 2020, Sec. 6.1."""
+    if not frequencies:
+        return x
+    scales = torch.pi * 2.0 ** torch.arange(frequencies, device=x.device, dtype=x.dtype)
+    angles = (x[..., None] * scales).flatten(-2)
+    return torch.cat([x, angles.sin(), angles.cos()], dim=-1)
 
 
 def _image_encoder(config: ObservationConfig, shape: tuple[int, ...]) -> nn.Module:
