@@ -114,7 +114,9 @@ def run(config: Config) -> BenchResult:
 
 def on_lift(config: Config, figures: dict[str, float | int | str | bool], rows: list[dict[str, Any]]) -> str:
     """Success of one trained policy by back end and steps, and the time of its few-step chunk. Returns a note."""
+    threads = torch.get_num_threads()
     loaded = trained(config)
+    torch.set_num_threads(threads)  # a continued training brings its own number
     net = unet_of(loaded).eval().requires_grad_(False)
     arms = {
         "stock": ("eager", config.stock_steps),

@@ -56,16 +56,18 @@ def build_cudagraph(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step
     """One captured CUDA graph on fixed buffers: a step costs one launch."""
     if x.device.type != "cuda":
         raise ConfigError(f"backend 'cudagraph' needs the policy on a CUDA device, it is on '{x.device}'")
-    still_x, still_modulation = x.clone(), modulation.clone()
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            network.modulated(still_x, still_modulation)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        output = network.modulated(still_x, still_modulation)
+    # Buffers are written under whichever grad mode a chunk is computed in, so they must not be inference tensors.
+    with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(x.device):
+        still_x, still_modulation = x.clone(), modulation.clone()
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            for _ in range(3):
+                network.modulated(still_x, still_modulation)
+        torch.cuda.current_stream().wait_stream(stream)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            output = network.modulated(still_x, still_modulation)
 
     def step(x: Tensor, modulation: Tensor) -> Tensor:
         still_x.copy_(x)
