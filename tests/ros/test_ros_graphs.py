@@ -78,13 +78,14 @@ def test_remote_policy_has_nothing_but_dds(
             probe.ready()
             probe.reset(3)
             with PointArm(probe, 20.0) as point:
-                probe.wait(lambda: len([m for _, m in probe.commands if m.chunk_id >= 0]) > 60)
-                distance = np.abs(point.position - point.goal).max()
-                assert distance < 0.5, "the point is led to its goal"
+                begin = np.abs(point.position - point.goal).max()
+                probe.wait(lambda: np.abs(point.position - point.goal).max() < 0.3 * begin, what="the goal")
+                assert len([m for _, m in probe.commands if m.chunk_id >= 0]) > 5
                 remote.send_signal(signal.SIGTERM)
                 assert remote.wait(60) == 0
-                probe.wait(lambda: probe.commands[-1][1].status in (Command.HOLD, Command.STOPPING))
-                assert "inactive" in probe.commands[-1][1].reason or "starved" in probe.commands[-1][1].reason
+                probe.wait(lambda: probe.commands[-1][1].status == Command.HOLD, what="the hold")
+                assert any("inactive" in m.reason for _, m in probe.commands), "it said that it ends"
+                probe.wait(lambda: "policy_silent" in probe.commands[-1][1].reason, what="the silence")
         finally:
             if remote.poll() is None:
                 os.killpg(remote.pid, signal.SIGKILL)

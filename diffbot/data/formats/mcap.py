@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from diffbot.data.bag import Bag
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.formats.base import Format, ImportOptions, Source
 from diffbot.errors import ConfigError, DataError, require, unknown
@@ -95,23 +96,16 @@ def _bindings(path: Path) -> dict[str, Any]:
 
 
 def _streams(path: Path, wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, Stream]:
-    highlevel = require("rosbags.highlevel", "formats", "reading bags")
-    types = require("rosbags.typesys", "formats", "reading bags")
     found: dict[str, list[tuple[float, np.ndarray]]] = {key: [] for key in wanted}
-    store = types.get_typestore(types.Stores.ROS2_JAZZY)
-    with highlevel.AnyReader([path], default_typestore=store) as reader:
-        topics = {connection.topic for connection in reader.connections}
+    with Bag(path) as bag:
         for key, binding in wanted.items():
-            if binding.get("topic") not in topics:
-                raise unknown(f"topic of '{key}'", str(binding.get("topic")), topics)
-        bound = {binding["topic"] for binding in wanted.values()}
-        for connection, time_ns, raw in reader.messages([c for c in reader.connections if c.topic in bound]):
-            message = reader.deserialize(raw, connection.msgtype)
-            header = getattr(message, "header", None)
-            stamp = 1e-9 * time_ns if header is None else header.stamp.sec + 1e-9 * header.stamp.nanosec
+            if binding.get("topic") not in bag.topics:
+                raise unknown(f"topic of '{key}'", str(binding.get("topic")), bag.topics)
+        for message in bag.messages({binding["topic"] for binding in wanted.values()}):
             for key, binding in wanted.items():
-                if binding["topic"] == connection.topic:
-                    found[key].append((stamp, _value(key, binding, message, connection.msgtype)))
+                if binding["topic"] == message.topic:
+                    value = _value(key, binding, message.value, message.kind)
+                    found[key].append((message.stamp, value))
     return {key: _stream(key, pairs) for key, pairs in found.items()}
 
 

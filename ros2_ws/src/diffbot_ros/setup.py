@@ -1,11 +1,14 @@
 """ament_python package of the nodes; `pip install diffbot` brings the library that they run."""
 
+import os
 from pathlib import Path
 
 from setuptools import setup
 
 NODES = ("policy", "executor", "simulator", "teleop", "recorder", "run_policy", "view")
-LAUNCH = Path(__file__).resolve().parents[3] / "launch"
+HERE = Path(__file__).resolve().parent
+# colcon wants the paths of data files relative to the package.
+LAUNCH = [os.path.relpath(path, HERE) for path in sorted((HERE.parents[2] / "launch").glob("*.launch.py"))]
 
 setup(
     name="diffbot_ros",
@@ -15,7 +18,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", ["resource/diffbot_ros"]),
         ("share/diffbot_ros", ["package.xml"]),
-        ("share/diffbot_ros/launch", [str(path) for path in sorted(LAUNCH.glob("*.launch.py"))]),
+        ("share/diffbot_ros/launch", LAUNCH),
     ],
     install_requires=["setuptools"],
     zip_safe=False,

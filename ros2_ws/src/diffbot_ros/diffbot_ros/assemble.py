@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from diffbot_msgs.msg import Command, EpisodeResult
+from diffbot_msgs.msg import Command
 
+from diffbot.data.bag import Bag
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ContractError
 from diffbot_ros.align import Aligner, Frame, RefusedError
-from diffbot_ros.bag import read_bag
 from diffbot_ros.bindings import Binding
 from diffbot_ros.convert import seconds
+
+COMMAND, RESULT = "diffbot_msgs/msg/Command", "diffbot_msgs/msg/EpisodeResult"
 
 
 @dataclass
@@ -82,16 +84,18 @@ def bag_episodes(
     """Episodes (arrays, meta) of a bag; each ends with an `episode_result`, the last one also with the bag."""
     assembler = Assembler(contract, bindings)
     keys = {binding.topic.lstrip("/"): key for key, binding in bindings.items()}
-    for topic, _, message in read_bag(path):
-        name = topic.lstrip("/")
-        if name in keys:
-            assembler.observe(keys[name], message)
-        elif isinstance(message, Command):
-            assembler.command(message)
-        elif isinstance(message, EpisodeResult):
-            arrays = assembler.finish()
-            if arrays is not None:
-                yield arrays, {"success": bool(message.success), "seed": int(message.seed)}
+    with Bag(path) as bag:
+        for message in bag.messages():
+            name = message.topic.lstrip("/")
+            if name in keys:
+                assembler.observe(keys[name], message.value)
+            elif message.kind == COMMAND:
+                assembler.command(message.value)
+            elif message.kind == RESULT:
+                arrays = assembler.finish()
+                if arrays is not None:
+                    result = message.value
+                    yield arrays, {"success": bool(result.success), "seed": int(result.seed)}
     arrays = assembler.finish()
     if arrays is not None:
         yield arrays, {"success": False, "seed": -1}

@@ -1,24 +1,16 @@
-"""MCAP bags without a ROS installation: writing serialized messages as they come, and reading them back as objects."""
+"""Writing MCAP bags without a ROS installation: serialized messages as they come. diffbot.data.bag reads them back."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import diffbot_msgs
-from rclpy.serialization import deserialize_message
-from rosbags.rosbag2 import Reader, ReaderError, StoragePlugin, Writer
+from rosbags.rosbag2 import StoragePlugin, Writer
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
 from diffbot.errors import DataError
-
-
-def message_class(name: str) -> Any:
-    """The Python class of "package/msg/Type"."""
-    package, _, kind = name.split("/")
-    return getattr(importlib.import_module(f"{package}.msg"), kind)
 
 
 def type_name(message: type) -> str:
@@ -69,17 +61,3 @@ class BagWriter:
     def close(self) -> None:
         """Complete the bag."""
         self._writer.close()
-
-
-def read_bag(path: Path) -> Iterator[tuple[str, int, Any]]:
-    """(topic, arrival in ns, message) in the order of arrival. Raises DataError for what is no bag."""
-    try:
-        with Reader(path) as reader:
-            for connection, time_ns, data in reader.messages():
-                yield (
-                    connection.topic,
-                    time_ns,
-                    deserialize_message(bytes(data), message_class(connection.msgtype)),
-                )
-    except ReaderError as error:
-        raise DataError(f"{path} is not a readable bag: {error}") from error
