@@ -20,20 +20,16 @@ from diffbot.methods.registry import register
 from diffbot.networks import build, network_config
 
 
+PAPER_MLP: dict[str, Any] = {"width": 256, "depth": 3, "residual": False, "time_dim": 16, "time_scale": 5.0}
+
+
 @dataclass(frozen=True)
 class DiffusionQLConfig(OfflineConfig):
     """Settings of Diffusion-QL; "paper" is Wang et al. 2023, App. D, Tab. 3-5, and the published code."""
 
     network: str = "mlp"  # paper: three layers of 256 with Mish
-    network_options: dict[str, Any] = field(
-        default_factory=lambda: {
-            "width": 256,
-            "depth": 3,
-            "residual": False,
-            "time_dim": 16,
-            "time_scale": 5.0,
-        }
-    )
+    # its settings; empty: for mlp those of the paper, see PAPER_MLP
+    network_options: dict[str, Any] = field(default_factory=dict)
     diffusion_steps: int = 5  # T; paper: 5
     eta: float = 1.0  # weight of the value term, alpha = eta / E|Q|; paper: 1.0 locomotion, 2.0-3.5 AntMaze
     max_q_backup: bool = False  # targets from the best of several next actions; paper: AntMaze only
@@ -77,7 +73,9 @@ class DiffusionQL(OfflinePolicy):
         """`actor`, the averaged denoiser, and `critic`, the target of double Q."""
         config = self.config
         actor = build(
-            network_config(config.network, config.network_options),
+            network_config(
+                config.network, (PAPER_MLP if config.network == "mlp" else {}) | config.network_options
+            ),
             (self.flat_action_dim,),
             self.state_dim,
             generator=seed,

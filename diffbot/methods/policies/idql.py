@@ -27,7 +27,7 @@ class IDQLConfig(OfflineConfig):
     """Settings of IDQL; "paper" is Hansen-Estruch et al. 2023, App. G, and the published code."""
 
     network: str = "layer_norm_mlp"  # paper: three residual blocks with layer norm, 256 wide
-    network_options: dict[str, Any] = field(default_factory=lambda: {"dropout": 0.1})  # paper: 0.1
+    network_options: dict[str, Any] = field(default_factory=dict)  # its settings; dropout 0.1 as in the paper
     diffusion_steps: int = 5  # T; paper: 5
     objective: str = "expectile"  # of V: expectile, quantile or exponential; paper: expectile for the results
     level: float = 0.7  # tau of the objective; paper: 0.7 locomotion, 0.9 AntMaze
