@@ -16,6 +16,7 @@ VERBS = {
     "train": "train a method on a dataset and write a policy bundle",
     "sweep": "train every combination of some settings, here, on Ray or on Slurm",
     "evaluate": "roll a policy out in simulation on fixed seeds",
+    "plot": "pictures of what a policy plans",
     "synthesize": "multiply a dataset with a synthesizer",
     "report": "pages with pictures: how good a synthesized dataset is",
     "ros": "run policies, simulators and robots as ROS 2 nodes",
