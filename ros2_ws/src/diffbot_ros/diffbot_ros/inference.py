@@ -162,5 +162,9 @@ class InferenceLoop:
             while path.exists():
                 path = path.with_name(f"episode_{self._seed:08d}_{again}.npz")
                 again += 1
-            self._trace.save(path)
+            try:
+                self._trace.save(path)
+            except OSError as error:  # a full disk: the next episode begins all the same, untraced
+                self._traces = None
+                self._fail(f"the trace of episode {self._seed} cannot be written, tracing ends: {error}")
         self._trace = None
