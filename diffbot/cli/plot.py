@@ -111,7 +111,6 @@ def _serve(base: Any, config: PlanConfig, ways: np.ndarray) -> None:
             "/plans",
             points=lines.astype(np.float32),
             colors=np.repeat(each[:, None], 2, axis=1),
-            line_width=3.0,
         )
         middle = lines.reshape(-1, 3).mean(0)
         server.initial_camera.look_at = tuple(middle)
