@@ -147,7 +147,8 @@ def score(task: str, episodes: Sequence[Episode]) -> float:
     return float(np.mean([normalised_score(task, value) for value in returns]))
 
 
-def averages(results: Results, arms: Sequence[str]) -> dict[str, float]:
-    """Mean score of each arm over the studies that have all of them."""
-    names = list(dict.fromkeys(name for name, _ in results.outcomes))
-    return {arm: float(np.mean([results.mean(name, arm) for name in names])) for arm in arms}
+def averages(results: Results, arms: Sequence[str], only: str = "") -> dict[str, float]:
+    """Mean score of each arm over the studies with `only` in their names; arms that were not run are left out."""
+    names = [name for name in dict.fromkeys(name for name, _ in results.outcomes) if only in name]
+    run = [arm for arm in arms if all((name, arm) in results.outcomes for name in names)]
+    return {arm: float(np.mean([results.mean(name, arm) for name in names])) for arm in run}

@@ -19,7 +19,6 @@ from diffbot.methods.protocol import Observation, Prefix
 from diffbot.methods.registry import register
 from diffbot.networks import build, network_config
 
-
 PAPER_MLP: dict[str, Any] = {"width": 256, "depth": 3, "residual": False, "time_dim": 16, "time_scale": 5.0}
 
 
