@@ -37,7 +37,7 @@ class SweepConfig:
     cpus: int = 1  # CPU cores, and threads, of a trial
     gpus: float = 0.0  # GPUs of a trial; parts of one are Ray's only
     evaluate: int = 0  # episodes of evaluation after each training; 0: none
-    address: str = ""  # of a Ray cluster, such as auto or ray://host:10001; default: Ray is started here
+    address: str = ""  # of a Ray cluster, auto or HOST:6379; default: Ray is started here
     minutes: int = 720  # time limit of a Slurm job
     cluster: str = "slurm"  # or local: submitit's jobs as processes of this machine
     slurm: dict[str, Any] = field(default_factory=dict)  # more of Slurm, {partition: gpu, account: lab}

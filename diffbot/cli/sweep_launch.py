@@ -37,9 +37,8 @@ def run_ray(trials: Sequence[Trial], settings: Any, folder: Path) -> Iterator[Ro
     ray = require("ray", "ray", "sweep.launcher=ray")
     started = not ray.is_initialized()
     if started:
-        options: dict[str, Any] = {"address": settings.address} if settings.address else {"num_cpus": None}
-        if not settings.address and settings.jobs > 1:
-            options["num_cpus"] = settings.jobs * settings.cpus
+        own = {"num_cpus": settings.jobs * settings.cpus}
+        options: dict[str, Any] = {"address": settings.address} if settings.address else own
         try:
             ray.init(include_dashboard=False, log_to_driver=False, logging_level="error", **options)
         except ConnectionError as error:
