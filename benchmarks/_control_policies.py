@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
@@ -21,12 +22,12 @@ class Task:
     id: str
     demonstrations: int
     steps: int
-    batch_size: int
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 TASKS = {
-    "lift": Task("robosuite/lift", demonstrations=100, steps=12000, batch_size=256),
-    "pusht": Task("pusht/state", demonstrations=200, steps=6000, batch_size=128),
+    "lift": Task("robosuite/lift", demonstrations=100, steps=12000),
+    "pusht": Task("pusht/state", demonstrations=200, steps=17000, options={"prediction": "sample"}),
 }
 
 
@@ -40,12 +41,9 @@ def bundle_of(task: str, given: str, folder: Path) -> Path:
         result = runs.resume(run, steps=recipe.steps)
     else:
         collect(CollectConfig(task=recipe.id, episodes=recipe.demonstrations, out=str(dataset)))
-        training = TrainingConfig(
-            steps=recipe.steps, batch_size=recipe.batch_size, validation=0.0, tensorboard=False
-        )
-        spec = runs.RunSpec(
-            "diffusion_policy", build_config("diffusion_policy", {}), dataset, training, task=recipe.id
-        )
+        training = TrainingConfig(steps=recipe.steps, validation=0.0, tensorboard=False)
+        settings = build_config("diffusion_policy", recipe.options)
+        spec = runs.RunSpec("diffusion_policy", settings, dataset, training, task=recipe.id)
         result = runs.start(spec, run)
     if result.outcome.stopped:
         raise DiffbotError(f"training in '{run}' was stopped; the same command continues it")

@@ -47,14 +47,16 @@ class Config:
     horizon: int = 0  # control steps of an episode; 0: the task's own
     backend: str = "eager"  # inference engine
     folder: str = "runs/control"  # datasets, runs and finished cells
+    finished: bool = False  # report the cells that are finished and run none
     figure: str = ""  # also draw success and seam jump against delay: docs/figures/control_delay.png
 
 
 def run(config: Config) -> BenchResult:
-    """Figures `<task>.<mode>.delay<d>.success`, `.coverage`, `.seam_jump`, `<task>.in_chunk_step`, `<task>.rtc.kept4`.
+    """Figures `<task>.<mode>.delay<d>.success`, `.coverage`, `.seam_jump`, `<task>.in_chunk_step`,
+    `<task>.rtc.kept4.success`, `.coverage`.
 
     Jumps and steps are the largest change of a motion entry between two commands, in units of the action. `in_chunk_step`
-    is that of `switch` without delay. `kept4`: success of rtc at 4 steps of delay over its success at none.
+    is that of `switch` without delay. `kept4`: what rtc reaches at 4 steps of delay over what it reaches at none.
     """
     for task in config.tasks:
         if task not in TASKS:
@@ -64,7 +66,8 @@ def run(config: Config) -> BenchResult:
     rows: list[dict[str, Any]] = []
     for task in config.tasks:
         bundle = bundle_of(task, getattr(config, task), Path(config.folder))
-        cells = [cell(config, task, bundle, mode, d) for d in config.delays for mode in config.modes]
+        asked = [cell(config, task, bundle, mode, d) for d in config.delays for mode in config.modes]
+        cells = [row for row in asked if row]
         cells.sort(key=lambda row: (config.modes.index(row["mode"]), row["delay"]))
         rows += cells
         for row in cells:
@@ -74,9 +77,10 @@ def run(config: Config) -> BenchResult:
             }
             if (row["mode"], row["delay"]) == ("switch", 0):
                 figures[f"{task}.in_chunk_step"] = row["in_chunk_step"]
-        still, late = (figures.get(f"{task}.rtc.delay{d}.success") for d in (0, 4))
-        if still and late is not None:
-            figures[f"{task}.rtc.kept4"] = float(late) / float(still)
+        for score in ("success", "coverage"):
+            still, late = (figures.get(f"{task}.rtc.delay{d}.{score}") for d in (0, 4))
+            if still and late is not None:
+                figures[f"{task}.rtc.kept4.{score}"] = float(late) / float(still)
     if config.figure:
         draw(rows, figures, Path(config.figure))
     seeds = list(range(config.seed, config.seed + config.episodes))
@@ -84,7 +88,7 @@ def run(config: Config) -> BenchResult:
 
 
 def cell(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict[str, Any]:
-    """The row of one mode and delay, run or read."""
+    """The row of one mode and delay, run or read; empty when it is not finished and shall not be run."""
     key = {
         "policy": json.loads((bundle / "manifest.json").read_text())["files"],
         "settings": [TASKS[task].id, mode, delay, config.action_horizon, config.episodes, config.seed],
@@ -97,6 +101,8 @@ def cell(config: Config, task: str, bundle: Path, mode: str, delay: int) -> dict
     if file.exists():
         known: dict[str, Any] = json.loads(file.read_text())
         return known
+    if config.finished:
+        return {}
     row = {"task": task, "mode": mode, "delay": delay, **measure(config, task, bundle, mode, delay)}
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_suffix(".part")

@@ -46,7 +46,9 @@ def test_a_finished_cell_is_read_until_something_changes(tmp_path):
     files[0].write_text(json.dumps(marked))
     again = control.run(control.Config(**settings))
     assert 0.125 in [row["success"] for row in again.rows]
-    control.run(control.Config(**settings | {"seed": 310001, "modes": ("switch",), "delays": (0,)}))
+    other = settings | {"seed": 310001, "modes": ("switch",), "delays": (0,)}
+    assert not control.run(control.Config(**other | {"finished": True, "figure": ""})).rows
+    control.run(control.Config(**other))
     assert len(list((tmp_path / "cells" / "cells").iterdir())) == 5
 
 
