@@ -7,11 +7,11 @@ import pytest
 from control_cases import make_policy
 
 import sim_envs
-from benchmarks import control
+from benchmarks import _control_policies, control
 from diffbot.data.contract import Contract
 from diffbot.errors import ConfigError
 from diffbot.evaluation.rollout import Episode
-from diffbot.methods.bundle import save_bundle
+from diffbot.methods.bundle import load_bundle, save_bundle
 
 
 def test_a_finished_cell_is_read_until_something_changes(tmp_path):
@@ -62,3 +62,14 @@ def test_jumps_are_told_from_steps_and_the_wait_is_left_out():
 def test_unknown_tasks_are_named():
     with pytest.raises(ConfigError, match="lift, pusht"):
         control.run(control.Config(tasks=("pushed",)))
+
+
+@pytest.mark.slow
+def test_policies_are_trained_where_none_is_given(tmp_path, monkeypatch):
+    recipe = _control_policies.Task("pusht/state", 2, 3, {"prediction": "sample"})
+    monkeypatch.setitem(_control_policies.TASKS, "pusht", recipe)
+    bundle = _control_policies.bundle_of("pusht", "", tmp_path)
+    assert load_bundle(bundle).contract.task == "pusht/state"
+    before = (bundle / "policy.safetensors").read_bytes()
+    assert _control_policies.bundle_of("pusht", "", tmp_path) == bundle
+    assert (bundle / "policy.safetensors").read_bytes() == before
