@@ -23,6 +23,7 @@ from benchmarks._point_robot import JOINTS, LIMITS, PointArm, point_bundle, poin
 from diffbot.errors import DiffbotError
 
 HOLDING = (Command.STOPPING, Command.HOLD, Command.STOPPED)
+PATIENCE_S = 120.0  # for a node to start and to answer
 SAFETY_TOLERANCE = 1e-3  # relative: commands are float32
 
 
@@ -80,11 +81,11 @@ class Rig:
         """Ask a node for a lifecycle transition."""
         client = self.probe.node.create_client(ChangeState, f"{node}/change_state")
         try:
-            if not client.wait_for_service(10):
+            if not client.wait_for_service(PATIENCE_S):
                 raise DiffbotError(f"{node} has no lifecycle service")
             request = ChangeState.Request()
             request.transition.id = transition
-            self.probe.call(client, request)
+            self.probe.call(client, request, PATIENCE_S)
         finally:
             self.probe.node.destroy_client(client)
 

@@ -126,13 +126,16 @@ def task_bundle(folder: Path, task: str, *, episodes: int = 3, steps: int = 200,
             expert = sim_envs.expert(task, seed=seed)
             observation, _ = env.reset(seed=seed)
             expert.reset(env)
-            rows: dict[str, list[np.ndarray]] = {key: [] for key in (*contract.observations, "action")}
+            rows: dict[str, list[np.ndarray]] = {
+                key: [] for key in (*contract.observations, "action", "reward")
+            }
             for _ in range(length):
                 action = np.asarray(expert.act(env, observation), np.float32)
                 for key in contract.observations:
                     rows[key].append(observation[key])
                 rows["action"].append(action)
-                observation, _, terminated, truncated, info = env.step(action)
+                observation, reward, terminated, truncated, info = env.step(action)
+                rows["reward"].append(np.asarray(reward, np.float32))
                 if terminated or truncated:
                     break
             writer.append({key: np.stack(value) for key, value in rows.items()}, {"success": info["success"]})

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,6 +22,9 @@ from diffbot_ros.trace import differing, load_traces, replay
 
 from benchmarks._point_robot import PointArm, point_contract, task_bundle
 from diffbot.control.load import load_runner
+from diffbot.methods.registry import build_config
+from diffbot.training.config import TrainingConfig
+from diffbot.training.run import RunSpec, start
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 
@@ -91,10 +95,18 @@ def test_remote_policy_has_nothing_but_dds(
                 os.killpg(remote.pid, signal.SIGKILL)
 
 
-def test_any_task_with_a_vector_action_runs_in_the_demo(tmp_path: Path) -> None:
-    """A maze at 100 Hz whose action is a force; the same command for every task."""
+@pytest.mark.parametrize("method", ["diffusion_policy", "decision_diffuser"])
+def test_any_task_with_a_vector_action_runs_in_the_demo(tmp_path: Path, method: str) -> None:
+    """A maze at 100 Hz whose action is a force; a planner of states, whose own inverse model makes the actions, as well."""
     pytest.importorskip("gymnasium_robotics")
     policy = task_bundle(tmp_path / "bundle", "pointmaze/umaze", episodes=2, steps=50)
+    if method != "diffusion_policy":
+        small: dict[str, Any] = {"network": "mlp", "network_options": {"width": 64}, "inference_steps": 3}
+        small |= {"horizon": 16, "action_horizon": 8}
+        training = TrainingConfig(steps=10, batch_size=32, validation=0.0, threads=1, tensorboard=False)
+        store = tmp_path / "bundle" / "task.zarr"
+        spec = RunSpec(method, build_config(method, small), store, training, task="pointmaze/umaze")
+        policy = start(spec, tmp_path / "run").bundle
     out = tmp_path / "ros"
     command = [sys.executable, "-m", "diffbot.cli.main", "ros", "demo", f"policy={policy}", f"out={out}"]
     done = subprocess.run(
