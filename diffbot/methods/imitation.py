@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 from diffbot.data.contract import Contract
-from diffbot.data.transforms import TransformGroup
+from diffbot.data.transforms import RelativeAction, Rotation, TransformGroup
+from diffbot.data.transforms.base import Transform
 from diffbot.data.window_spec import WindowSpec
-from diffbot.errors import ConfigError, ContractError
+from diffbot.errors import ConfigError, ContractError, unknown
 from diffbot.methods.ema import EMAConfig
 from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.protocol import Observation, Prefix
 from diffbot.methods.trained import TrainedMethod
 from diffbot.networks.encoders import ObservationConfig, ObservationEncoder
 from diffbot.networks.seeding import seeded
+
+ACTIONS = ("recorded", "rotation_6d", "relative")
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class ImitationConfig:
         False  # leave steps behind the episode's end out of the loss (Diffusion Policy keeps them)
     )
     normalization: str = "min_max"  # of states and actions: min_max to [-1, 1], mean_std, quantile
+    # What an absolute Cartesian action is to the network: as recorded; its rotation vectors as six continuous numbers
+    # (Diffusion Policy, Sec. 4.3); that, and positions relative to the gripper's newest one (Chi et al. 2024, UMI)
+    actions: str = "recorded"
     encoder: ObservationConfig = field(
         default_factory=ObservationConfig
     )  # of images; states enter as they are
@@ -43,6 +49,8 @@ class ImitationConfig:
         for name in ("observation_horizon", "horizon", "action_horizon"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.actions not in ACTIONS:
+            raise unknown("actions", self.actions, ACTIONS)
         if self.action_horizon > self.horizon:
             raise ConfigError(
                 f"action_horizon={self.action_horizon} is longer than horizon={self.horizon}: a policy cannot execute "
@@ -107,7 +115,33 @@ class ImitationPolicy(TrainedMethod):
     @classmethod
     def transforms(cls, config: Any, contract: Contract) -> TransformGroup:
         """`config.normalization` for states and actions; images channels-first in [-1, 1]."""
-        return TransformGroup.default(contract.select(selected_keys(config, contract)), config.normalization)
+        group = TransformGroup.default(contract.select(selected_keys(config, contract)), config.normalization)
+        if config.actions != "recorded":
+            group.transforms["action"][:0] = action_transforms(config, contract)
+        return group
+
+
+def action_transforms(config: Any, contract: Contract) -> list[Transform]:
+    """The transforms of `config.actions`. Raises ConfigError where the actions are no absolute Cartesian poses."""
+    names = contract.action.names
+    turns = [i for i, name in enumerate(names) if name.endswith("_rx") and names[i + 1].endswith("_ry")]
+    arms = [names[i].removesuffix("_rx") for i in turns]
+    if contract.action.meaning != "absolute" or not turns:
+        raise ConfigError(
+            f"method.actions={config.actions} needs absolute Cartesian poses (x, y, z, rx, ry, rz), this dataset's actions are "
+            f"{contract.action.meaning}: {', '.join(names) or 'without names'}. Record with +env.action_mode=absolute, or "
+            "set method.actions=recorded"
+        )
+    found: list[Transform] = []
+    if config.actions == "relative":
+        found += [
+            RelativeAction(
+                f"{arm}_eef_pos", (turn - 3, turn - 2, turn - 1), (0, 1, 2), config.observation_horizon
+            )
+            for arm, turn in zip(arms, turns, strict=True)
+        ]
+    # A rotation before it has grown by three numbers.
+    return found + [Rotation(turn + 3 * i, "axis_angle", "rotation_6d") for i, turn in enumerate(turns)]
 
 
 def selected_keys(config: Any, contract: Contract) -> tuple[str, ...]:
