@@ -24,6 +24,18 @@ def test_faults_hold_say_why_and_recover() -> None:
     assert "recording ended" in reasons["disk full while recording"]
 
 
+@pytest.mark.slow
+def test_two_policies_and_a_cut_network() -> None:
+    """The arm holds while it is told two things, and while nothing reaches it, and goes on afterwards."""
+    result = faults.run(faults.Config(only="two policies,cut off,replaced"))
+    assert result.figures["faults"] == 3
+    for figure in ("limit_violations", "silent", "unrecovered"):
+        assert result.figures[figure] == 0, result.rows
+    reasons = {row["fault"]: row["reason"] for row in result.rows}
+    assert "/policy-" in reasons["two policies on one topic"]
+    assert "/rival/policy-" in reasons["two policies on one topic"]
+
+
 def test_the_list_of_faults_is_long_enough_and_has_no_doubles() -> None:
     names = [fault.name for fault in FAULTS]
-    assert len(names) == len(set(names)) >= 25
+    assert len(names) == len(set(names)) >= 37
