@@ -1,47 +1,38 @@
-"""Steps/s of the simulated tasks against raw mj_step, and how often and how fast their experts succeed."""
+"""Steps/s of every simulated task against raw mj_step, and how often and how fast their experts succeed."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import mujoco
-import numpy as np
-
 import sim_envs
-from diffbot.evaluation.bench import BenchResult, interleave
+from benchmarks import _sims
+from diffbot.evaluation.bench import BenchResult
 
-SUMMARY = "simulated tasks: steps/s against raw mj_step, expert success, seconds for a demonstration"
-DEFAULT_TASKS = (
-    "pusht/state",
-    "pointmaze/umaze",
-    "pointmaze/medium",
-    "pointmaze/large",
-    "antmaze/umaze",
-    "locomotion/hopper",
-    "locomotion/halfcheetah",
-    "locomotion/walker2d",
-    "kitchen/complete",
-    "adroit/pen",
-    "fetch/push",
-    "fetch/pick-and-place",
-    "metaworld/mt10",
-    "metaworld/pick-place",
-    "dm_control/cartpole-swingup",
-    "dm_control/walker-walk",
-    "dm_control/manipulation-reach-site",
-    "particles/spread",
-    "particles/tag",
-    "particles/world",
-    "toy/bandit",
-    "robosuite/lift",
-    "robosuite/stack",
-    "robosuite/can",
-    "robosuite/square",
-    "robosuite/door",
-    "robosuite/two-arm-lift",
+SUMMARY = "simulated tasks: steps/s against raw mj_step, expert success, seconds for a demonstration, quality levels"
+LEVEL_TASKS = ("robosuite/lift", "robosuite/stack", "robosuite/can", "robosuite/square")
+EPISODES = {
+    "metaworld": 10,
+    "pusht": 10,
+    "metaworld/mt10": 40,
+    "metaworld/mt50": 50,
+    "antmaze": 10,
+    "locomotion": 3,
+}
+"""Demonstrations by task or family, where they are not the usual number: slow ones fewer, mixed ones more."""
+NOTES = (
+    "Nothing renders: state observations only. steps_per_s: control steps with random actions for each second of "
+    "processor time of one thread; resets left out. raw_fraction: control steps/s of the environment over those of "
+    "mj_step alone, same model, substeps, start and control signals, in turn (median of the rounds). expert_success: "
+    "share of the episodes in which success was reached; seconds_per_demo: wall time of every episode, from its reset "
+    "to success or the time limit, failures included; demo_cpu_s the same in processor time. The column episodes says "
+    "how many. level rows: the same episodes at each quality level; return: summed reward."
 )
 
 
@@ -49,121 +40,115 @@ DEFAULT_TASKS = (
 class Config:
     """What is measured."""
 
-    tasks: tuple[str, ...] = ()  # ids of `diffbot list tasks`; none: one or more of each family
-    episodes: int = 10  # demonstrations of each expert; 0 leaves the experts out
-    steps: int = 100  # control steps in each timed round; 0 leaves the speed out
-    rounds: int = 5  # rounds of environment and raw physics, in turn
+    tasks: tuple[str, ...] = ()  # ids of `diffbot list tasks`; none: every task of the registry
+    levels: tuple[str, ...] = LEVEL_TASKS  # tasks whose expert is measured at all four quality levels
+    episodes: int = (
+        20  # demonstrations of each expert, unless its family has its own number; 0 leaves them out
+    )
+    block_s: float = 0.12  # seconds of one timed block; 0 leaves the speed out
+    rounds: int = 3  # blocks of environment and of raw physics, in turn
     quality: str = "expert"
-    seed: int = 0  # of the first episode; the others follow
+    seed: int = 100_000  # of the first episode; the others follow
+    workers: int = 2  # processes, one thread each
+    resume: str = ""  # folder that keeps what is measured, so that the same command goes on after a stop
+
+
+@dataclass(frozen=True)
+class Part:
+    """One measurement: the speed of a task (quality "") or its demonstrations at a quality."""
+
+    task: str
+    quality: str
+    episodes: int
+
+    def name(self, config: Config) -> str:
+        """File name that changes with every setting that the measurement depends on."""
+        setting = (
+            f"{self.episodes}x{config.seed}"
+            if self.quality
+            else f"{config.block_s}x{config.rounds}x{config.seed}"
+        )
+        return f"{self.task.replace('/', '_')}.{self.quality or 'speed'}.{setting}.json"
+
+
+def parts(config: Config) -> Iterator[Part]:
+    """Everything to measure: demonstrations first, which take longest."""
+    tasks = config.tasks or tuple(sim_envs.tasks())
+    for task in tasks:
+        if config.episodes and sim_envs.spec(task).expert:
+            usual = EPISODES.get(task, EPISODES.get(task.split("/")[0], 20))
+            count = min(usual, config.episodes) if usual < 20 else round(usual * config.episodes / 20)
+            every = sim_envs.QUALITIES if task in config.levels else (config.quality,)
+            yield from (Part(task, quality, max(1, count)) for quality in every)
+    if config.block_s:
+        yield from (Part(task, "", 0) for task in tasks)
+
+
+def measure(part: Part, config: Config) -> dict[str, float | str]:
+    """Take one measurement, or read the one that an earlier run has kept. What fails is told in the row."""
+    kept = Path(config.resume) / part.name(config) if config.resume else None
+    if kept and kept.exists():
+        return dict(json.loads(kept.read_text()))
+    found: dict[str, float | str]
+    try:
+        if part.quality:
+            seeds = range(config.seed, config.seed + part.episodes)
+            found = dict(_sims.demonstrations(part.task, part.quality, seeds))
+        else:
+            found = dict(_sims.speed(part.task, config.block_s, config.rounds, config.seed))
+    except Exception as error:  # one broken task must not cost the others
+        return {"error": f"{type(error).__name__}: {error}"}
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_suffix(".partial")
+        partial.write_text(json.dumps(found))
+        partial.replace(kept)
+    return found
 
 
 def run(config: Config) -> BenchResult:
-    """Figures `<task>.steps_per_s`, `.raw_fraction`, `.expert_success`, `.seconds_per_demo` and `.demo_steps`."""
+    """Figures `<task>.steps_per_s`, `.raw_fraction`, `.expert_success`, `.seconds_per_demo`, `.demo_steps`; levels as
+    `<task>.<level>.success` and `.return`. A worker that dies ends the run with an error; `resume` keeps the rest.
+    """
+    every = list(parts(config))
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # before the workers load their libraries
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(config.workers, mp_context=context) as pool:
+        found = list(pool.map(measure, every, [config] * len(every)))
+
     figures: dict[str, float | int | str | bool] = {}
-    rows: list[dict[str, Any]] = []
-    for task in config.tasks or DEFAULT_TASKS:
-        measured: dict[str, float] = {}
-        if config.steps:
-            measured |= speed(task, config)
-        if config.episodes and sim_envs.spec(task).expert:
-            measured |= demonstrations(task, config)
-        figures |= {f"{task}.{name}": value for name, value in measured.items()}
-        rows.append({"task": task, **{name: round(value, 4) for name, value in measured.items()}})
-    seeds = list(range(config.seed, config.seed + config.episodes))
-    notes = (
-        "steps_per_s: control steps with random actions for each second of processor time of the one thread, so that "
-        "other work on the machine counts less; resets left out, no images. raw_fraction: control steps/s of "
-        "the environment over those of mj_step alone, same model, substeps, start and control signals, in turn. "
-        "expert_success: share of episodes in which success was reached. seconds_per_demo: of every episode, from its "
-        "reset to success or the time limit, failures included."
-    )
-    return BenchResult(figures, rows, seeds, notes)
+    rows: dict[str, dict[str, Any]] = {part.task: {"task": part.task} for part in sorted(every, key=_task)}
+    levels: list[dict[str, Any]] = []
+    for part, result in zip(every, found, strict=True):
+        if "error" in result:
+            rows[part.task]["error"] = result["error"]
+            continue
+        if part.quality == config.quality:
+            result = {_NAMES.get(name, name): value for name, value in result.items()}
+            result["episodes"] = part.episodes
+        if not part.quality or part.quality == config.quality:
+            rows[part.task] |= {name: round(float(value), 4) for name, value in result.items()}
+            figures |= {f"{part.task}.{name}": value for name, value in result.items()}
+        if part.quality and part.task in config.levels:
+            named = {_LEVEL_NAMES.get(name, name): value for name, value in result.items()}
+            kept = {name: float(named[name]) for name in ("success", "return", "steps")}
+            levels.append({"task": part.task, "level": part.quality, "episodes": part.episodes, **kept})
+            figures |= {f"{part.task}.{part.quality}.{name}": value for name, value in kept.items()}
+    count = max((part.episodes for part in every), default=0)
+    seeds = list(range(config.seed, config.seed + count))
+    return BenchResult(figures, [*rows.values(), *levels], seeds, NOTES)
 
 
-def speed(task: str, config: Config) -> dict[str, float]:
-    """Control steps/s of the environment with random actions, and the fraction of raw physics where it has a model."""
-    env = sim_envs.make(task)
-    rng = np.random.default_rng(config.seed)
-    space: Any = env.action_space
-    env.reset(seed=config.seed)
-    actions = rng.uniform(space.low, space.high, (config.steps, *space.shape)).astype(np.float32)
-
-    spent: dict[str, list[float]] = {"env": [], "raw": []}
-
-    def stepping() -> None:
-        passed = 0.0
-        for action in actions:
-            start = time.process_time()
-            _, _, terminated, truncated, _ = env.step(action)
-            passed += time.process_time() - start
-            if terminated or truncated:
-                env.reset(seed=config.seed)
-        spent["env"].append(passed)
-
-    physics = raw_physics(env, actions)
-
-    def raw() -> None:
-        start = time.process_time()
-        if physics:
-            physics()
-        spent["raw"].append(time.process_time() - start)
-
-    interleave({"env": stepping, "raw": raw}, config.rounds, warmup=1)
-    env.close()
-    seconds = float(np.median(spent["env"][1:]))
-    result = {"steps_per_s": config.steps / seconds}
-    if physics:
-        result["raw_fraction"] = float(np.median(spent["raw"][1:])) / seconds
-    return result
+_NAMES = {
+    "success": "expert_success",
+    "return": "demo_return",
+    "seconds": "seconds_per_demo",
+    "steps": "demo_steps",
+    "cpu_seconds": "demo_cpu_s",
+}
+_LEVEL_NAMES = {new: old for old, new in _NAMES.items()}
 
 
-def raw_physics(env: Any, actions: np.ndarray) -> Callable[[], None] | None:
-    """mj_step of the environment's model from the start of its episode under the control signals it applies."""
-    base = env.unwrapped
-    if base.physics() is None:
-        return None
-    model, data = base.physics()
-    substeps = round(1.0 / (base.task.rate * model.opt.timestep))
-    whole = mujoco.mjtState.mjSTATE_INTEGRATION
-    start = np.empty(mujoco.mj_stateSize(model, whole))
-    mujoco.mj_getState(model, data, start, whole)
-    signals = []
-    for action in actions:
-        _, _, terminated, _, _ = env.step(action)
-        signals.append((data.ctrl.copy(), data.mocap_pos.copy(), data.mocap_quat.copy()))
-        if terminated:
-            break
-    while len(signals) < len(actions):
-        signals += signals[: len(actions) - len(signals)]
-    env.reset(seed=0)
-    own = mujoco.MjData(model)
-
-    def stepping() -> None:
-        mujoco.mj_setState(model, own, start, whole)
-        for control, position, orientation in signals:
-            own.ctrl[:], own.mocap_pos[:], own.mocap_quat[:] = control, position, orientation
-            mujoco.mj_step(model, own, nstep=substeps)
-
-    return stepping
-
-
-def demonstrations(task: str, config: Config) -> dict[str, float]:
-    """Success rate, wall seconds and control steps of demonstrations that stop at success or at the time limit."""
-    env = sim_envs.make(task)
-    expert = sim_envs.expert(task, seed=config.seed, quality=config.quality)
-    env.reset(seed=config.seed + config.episodes)  # loading and compiling is not part of a demonstration
-    successes, steps = 0, 0
-    start = time.perf_counter()
-    for episode in range(config.episodes):
-        observation, info = env.reset(seed=config.seed + episode)
-        expert.reset(env)
-        done = False
-        while not done:
-            observation, _, terminated, truncated, info = env.step(expert.act(env, observation))
-            steps += 1
-            done = terminated or truncated or info["success"]
-        successes += info["success"]
-    seconds = time.perf_counter() - start
-    env.close()
-    n = config.episodes
-    return {"expert_success": successes / n, "seconds_per_demo": seconds / n, "demo_steps": steps / n}
+def _task(part: Part) -> str:
+    return part.task
