@@ -13,9 +13,8 @@ from scipy.spatial.transform import Rotation
 from sim_envs.errors import require
 from sim_envs.scene import MujocoScene
 from sim_envs.teleoperation.device import CLOSE, OPEN, Command, Input, View
+from sim_envs.teleoperation.tracking import twist_towards
 
-GAIN = 2.0  # displacement commanded for each metre, and rotation for each radian, of distance to the target
-DEAD_ZONE = (0.002, 0.02)  # m and rad: a target this near is reached
 STEPS = {
     "1 cm": 0.01,
     "3 cm": 0.03,
@@ -46,11 +45,8 @@ class BrowserDevice:
         view_size: tuple[int, int] = (240, 320),
         scene: bool = True,
     ) -> None:
-        from sim_envs.robosuite.actions import ROTATION, TRANSLATION
-
         viser = require("viser", "view")
         self.env = env.unwrapped
-        self._largest = np.repeat([TRANSLATION, ROTATION], 3)
         self._lock = threading.RLock()
         self._commands: list[Command] = []
         self._pose = (np.zeros(3), Rotation.identity())
@@ -69,16 +65,7 @@ class BrowserDevice:
         """The way to the target, cut to one control step, and the buttons pressed since the last read."""
         with self._lock:
             commands, self._commands = tuple(self._commands), []
-            (position, rotation), (goal, orientation) = self._pose, self._target
-            move = goal - position
-            turn = (orientation * rotation.inv()).as_rotvec()
-            move = move if np.linalg.norm(move) > DEAD_ZONE[0] else np.zeros(3)
-            turn = turn if np.linalg.norm(turn) > DEAD_ZONE[1] else np.zeros(3)
-            wish = GAIN * np.concatenate([move, turn]) / self._largest
-            # Each half is shortened as a whole, so that the gripper moves straight.
-            for half in (slice(0, 3), slice(3, 6)):
-                wish[half] /= max(1.0, float(np.abs(wish[half]).max()))
-            return Input(wish, self._grip, commands)
+            return Input(twist_towards(self._pose, self._target), self._grip, commands)
 
     def show(self, view: View) -> None:
         """Put the state of the session on the page."""

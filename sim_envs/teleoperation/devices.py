@@ -34,11 +34,18 @@ def _leader(env: Any) -> Device:
     return LeaderTopic(env)
 
 
+def _leader_pose(env: Any) -> Device:
+    from sim_envs.teleoperation.leader import LeaderPose
+
+    return LeaderPose(env)
+
+
 HANDS: dict[str, Callable[[Any], Device]] = {
     "keyboard": _keyboard,
     "gamepad": _gamepad,
     "spacemouse": _spacemouse,
     "leader-topic": _leader,
+    "leader-pose": _leader_pose,
 }
 DEVICES = ("browser", *HANDS)
 

@@ -91,3 +91,73 @@ def test_needs_joint_set_points() -> None:
     with pytest.raises(sim_envs.SimEnvError, match="JOINT_POSITION"):
         LeaderTopic(env)
     env.close()
+
+
+class Hand:
+    """A tracked controller: it moves 6 cm aside and 5 cm up, turns by 0.3 rad about the vertical, closes, and is still."""
+
+    def __init__(self, steps: int) -> None:
+        import threading
+
+        self.steps, self.context = steps, rclpy.Context()
+        self.context.init()
+        self.thread = threading.Thread(target=self.play, daemon=True)
+
+    def play(self) -> None:
+        from geometry_msgs.msg import PoseStamped
+        from std_msgs.msg import Float32, String
+
+        node = rclpy.create_node("hand", context=self.context)
+        poses = node.create_publisher(PoseStamped, "leader/pose", 10)
+        grips = node.create_publisher(Float32, "leader/grip", 10)
+        commands = node.create_publisher(String, "leader/command", 10)
+        while min(p.get_subscription_count() for p in (poses, grips, commands)) == 0:
+            time.sleep(0.02)
+        for i in range(self.steps):
+            message, share = PoseStamped(), min(1.0, max(0, i - 5) / 15)
+            message.pose.position.x, message.pose.position.y = 4.0, 1.0 + 0.06 * share
+            message.pose.position.z = -2.0 + 0.05 * share
+            message.pose.orientation.z = float(np.sin(0.15 * share + 0.5))
+            message.pose.orientation.w = float(np.cos(0.15 * share + 0.5))
+            poses.publish(message)
+            if i == 3:
+                commands.publish(String(data="start"))
+            if i == 25:
+                grips.publish(Float32(data=1.0))
+            time.sleep(0.05)
+        commands.publish(String(data="stop"))
+        node.destroy_node()
+
+    def close(self) -> None:
+        self.thread.join(30)
+        self.context.try_shutdown()
+
+
+def test_gripper_repeats_the_motion_of_a_pose(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from scipy.spatial.transform import Rotation
+
+    from sim_envs.teleoperation.leader import LeaderPose
+
+    monkeypatch.setenv("ROS_DOMAIN_ID", "88")
+    env = sim_envs.make("robosuite/lift", horizon=1000)
+    store = EpisodeStore.create(tmp_path / "lift.zarr", Contract.from_dict(env.unwrapped.contract()))
+    archive = StoreArchive(store, env, CollectConfig(task="robosuite/lift", device="leader-pose"), "bob")
+    device = LeaderPose(env)
+    session = TeleoperationSession(env, device, archive, seeds=iter(range(5, 9)), episodes=1)
+    start, before = session.driver.pose()
+    hand = Hand(70)
+    hand.thread.start()
+    try:
+        assert session.run() == "done"
+    finally:
+        hand.close()
+        device.close()
+        env.close()
+    episode, meta = store.episode(0), store.episode_meta(0)
+    moved = episode["robot0_eef_pos"][-1] - start
+    np.testing.assert_allclose(moved, [0.0, 0.06, 0.05], atol=0.01)
+    after = Rotation.from_quat(episode["robot0_eef_quat"][-1].astype(np.float64))
+    turn = after * Rotation.from_quat(before[[1, 2, 3, 0]]).inv()
+    np.testing.assert_allclose(turn.as_rotvec(), [0.0, 0.0, 0.3], atol=0.06)
+    assert episode["action"][0, 6] == -1.0 and episode["action"][-1, 6] == 1.0
+    assert [str(meta[key]) for key in ("operator", "device", "ended")] == ["bob", "leader-pose", "stopped"]
