@@ -12,7 +12,7 @@ from sim_envs.spec import TaskSpec
 
 
 class LearnedExpert:
-    """Plays as the learner did, with its action noise. `mode` is the quality.
+    """Plays as the learner did, with its action noise; the expert without. `mode` is the quality.
 
     Qualities: "random" (uniform actions), "medium", "expert", and "stage-01", "stage-02", ...: the learner at equal
     intervals of its training, from its start until it was "medium".

@@ -52,7 +52,7 @@ class GaussianPolicy:
 class Learner:
     """What one training left behind: its policies by quality, and what was measured of them.
 
-    about: "steps" (environment steps of the training before each quality) and "returns" (mean return of each).
+    about: "steps" (environment steps of the training before each quality) and "scores" (of medium and expert).
     """
 
     policies: dict[str, GaussianPolicy]

@@ -12,7 +12,7 @@ class Settings:
     """PPO on one environment. Defaults as in Huang et al. (2022) for MuJoCo; log_std_init is theirs minus a half.
 
     rollout: steps between two updates, from all environments together. learning_rate falls linearly to a twentieth over
-    `steps`. medium: the normalised score that the medium policy shall have, that of D4RL's own data.
+    `steps`. horizon: time limit in steps. medium: the normalised score that the medium policy shall have, that of D4RL's own data.
     """
 
     environment: str
@@ -32,6 +32,7 @@ class Settings:
     hidden: tuple[int, ...] = (64, 64)
     steps: int = 1_000_000
     snapshot_every: int = 20_480
+    horizon: int = 1000
 
 
 SETTINGS = {
@@ -40,6 +41,10 @@ SETTINGS = {
     # Discounts as tuned in rl-baselines3-zoo (hyperparams/ppo.yml).
     "locomotion/halfcheetah": Settings(
         "HalfCheetah-v5", medium=40.7, gamma=0.98, gae_lambda=0.92, log_std_init=-1.0
+    ),
+    # The gait of AntMaze's expert.
+    "antmaze": Settings(
+        "AntCourse", medium=0.0, steps=2_000_000, rollout=4096, batch_size=128, log_std_init=-0.7, horizon=400
     ),
 }
 

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import numpy as np
 
+from sim_envs.behaviour.ant import AntCourse
 from sim_envs.behaviour.ppo import PPO
 from sim_envs.behaviour.settings import Settings, settings_of
 from sim_envs.gymnasium_tasks.base import build
-from sim_envs.registry import spec
 
 
-def train(task: str, s: Settings, out: Path, seed: int) -> None:
+def train(s: Settings, out: Path, seed: int) -> None:
     """Write `out`/<steps>.safetensors for each snapshot, and a line of `out`/progress.jsonl.
 
     A snapshot is the policy that plays the rollout which follows it.
@@ -31,9 +31,8 @@ def train(task: str, s: Settings, out: Path, seed: int) -> None:
     from safetensors.numpy import save_file
 
     out.mkdir(parents=True, exist_ok=True)
-    learner = PPO(
-        s, [functools.partial(build, s.environment)] * s.environments, horizon=spec(task).horizon, seed=seed
-    )
+    make = AntCourse if s.environment == "AntCourse" else functools.partial(build, s.environment)
+    learner = PPO(s, [make] * s.environments, horizon=s.horizon, seed=seed)
     began, due = time.process_time(), 0
     while True:
         if learner.steps >= min(due, s.steps):
@@ -67,7 +66,7 @@ def main() -> None:
     given = parser.parse_args()
     settings = settings_of(given.task, given.longer)
     settings = dataclasses.replace(settings, steps=given.steps or settings.steps)
-    train(given.task, settings, given.out, given.seed)
+    train(settings, given.out, given.seed)
 
 
 if __name__ == "__main__":
