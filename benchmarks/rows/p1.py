@@ -25,7 +25,7 @@ def studies(budget: str) -> tuple[Study, ...]:
     if budget == "smoke":
         return (maze("umaze", 3, {"steps": 40, "batch_size": 16, "log_every": 10}, 1, (0,), hurry=True),)
     if budget == "cpu":
-        training = {"steps": 800, "batch_size": 64, "checkpoint_every": 100000}
+        training = {"steps": 1200, "batch_size": 128, "checkpoint_every": 100000}
         return tuple(
             maze(name, EPISODES[f"pointmaze/{name}"], training, 10, (0, 1, 2)) for name in ("umaze", "medium")
         )

@@ -25,7 +25,7 @@ def studies(budget: str) -> tuple[Study, ...]:
         network = {"network_options": {"down_dims": [8, 16]}}
         return (_two_gates.study(60, tiny, 16, (0,), network, ("composed", "only_first_up")),)
     if budget == "cpu":
-        training = {"steps": 800, "batch_size": 64, "checkpoint_every": 100000}
+        training = {"steps": 1200, "batch_size": 128, "checkpoint_every": 100000}
         network = {"network_options": {"down_dims": [16, 32]}, "optimizer": {"learning_rate": 2e-3}}
         gates = _two_gates.study(2000, {"steps": 400, "batch_size": 64}, 256, (0, 1, 2), network)
         return (maze("medium", EPISODES["pointmaze/medium"], training, 10, (0, 1, 2)), gates)
