@@ -43,7 +43,8 @@ def draw(rows: Sequence[Mapping[str, Any]], figures: Mapping[str, Any], path: Pa
         right.set(ylabel="seam jump", xlabel="delay (control steps)", ylim=(0.0, None))
         for axes in (left, right):
             axes.grid(alpha=0.3)
-        right.legend(fontsize=7)
-    picture.tight_layout()
+    handles, labels = grid[0][1].get_legend_handles_labels()
+    picture.legend(handles, labels, loc="upper center", ncol=len(labels), fontsize=8)
+    picture.tight_layout(rect=(0.0, 0.0, 1.0, 1.0 - 0.3 / picture.get_figheight()))
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=110)
