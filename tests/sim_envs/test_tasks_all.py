@@ -128,7 +128,24 @@ def test_other_processes_play_the_same_episodes() -> None:
         "dm_control/walker-walk",
     ]
     chosen += ["particles/tag", "toy/bandit", "fetch/push"]
-    command = [sys.executable, "-c", DIGEST, *chosen]
+    same_digest(*chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "task",
+    [
+        *["robosuite/lift", "robosuite/two-arm-lift", "kitchen/complete", "adroit/pen", "antmaze/umaze"],
+        *["dm_control/manipulation-lift-brick", "metaworld/mt10", "locomotion/walker2d", "particles/world"],
+    ],
+)
+def test_other_processes_play_the_same_episodes_of_every_group(task: str) -> None:
+    same_digest(task)
+
+
+def same_digest(*tasks: str) -> None:
+    """Two processes play the same episodes of `tasks`, bit for bit."""
+    command = [sys.executable, "-c", DIGEST, *tasks]
     digests = {subprocess.run(command, capture_output=True, text=True, check=True).stdout for _ in range(2)}
     assert len(digests) == 1
     assert len(digests.pop().strip()) == hashlib.sha256().digest_size * 2
