@@ -35,14 +35,14 @@ def random_plan(seed, steps=60):
     return np.random.default_rng(seed).uniform(-1, 1, (steps, 3)).astype(np.float32)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.integers(0, 8))
 def test_what_was_planned_is_executed_unchanged(seed, delay):
     plan = random_plan(seed)
     np.testing.assert_allclose(follow(plan, plan[:delay]), plan[delay:], atol=1e-6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 8), st.floats(0.3, 0.5))
 def test_the_robot_ends_on_the_path_that_the_chunk_planned(seed, delay, rate):
     plan = random_plan(seed)
