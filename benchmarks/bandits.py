@@ -53,7 +53,7 @@ class Config:
 
     tasks: tuple[str, ...] = ("toy/bandit", "toy/bandit-25")
     points: int = 10_000  # of the data; paper: 10000
-    steps: int = 1000  # gradient steps of every method; paper: 1000 epochs
+    steps: int = 6000  # gradient steps of every method; paper: 1000 epochs
     batch_size: int = 256
     draws: int = 500  # actions of each policy
     seed: int = 0
