@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from benchmarks._learned import METRICS, losses
 from benchmarks._rows import Arm, Job, Outcome, Results, Row, Study, Verdict
@@ -20,7 +21,7 @@ from diffbot.training import run as runs
 from diffbot.training.config import TrainingConfig
 
 OURS = "diffusion_policy"
-DATASET = "demonstrations.zarr"
+DATASET, SET_POINTS = "demonstrations.zarr", "set_points.zarr"
 LAST = 3  # checkpoints whose rollouts are averaged, as published (there: the last 10 of 50 epochs each)
 
 
@@ -33,6 +34,11 @@ class Task:
     episodes: int
     goal: float
     metric: str = "success"
+
+    @property
+    def arm(self) -> bool:
+        """Whether it is a robot arm, which is driven by absolute poses here (position control, as published)."""
+        return self.id.startswith("robosuite/")
 
 
 TASKS = {
@@ -69,7 +75,7 @@ LEARNERS = {
     ),
     "bc_mlp": Learner("bc_mlp", {"encoder": STATES}, 1.4),
     "bc_gmm": Learner("bc_gmm", {"encoder": STATES}, 1.3),
-    "lstm_gmm": Learner("lstm_gmm", {"width": 256, "sequence": 5, "encoder": STATES}, 0.63, 64),
+    "lstm_gmm": Learner("lstm_gmm", {"width": 256, "sequence": 1, "encoder": STATES}, 0.63, 64),
     "bc_transformer": Learner("bc_transformer", {"width": 64, "layers": 2, "encoder": STATES}, 0.57, 64),
 }
 
@@ -125,19 +131,54 @@ def study(
             "task": task.id,
             "metric": task.metric,
             "method": learner.method,
-            "options": dict(learner.options),
+            "options": {**learner.options, **({"actions": "relative"} if task.arm else {})},
             "steps": round(task.steps * learner.steps),
             "batch_size": learner.batch_size,
             "episodes": task.episodes,
             "horizon": horizon,
+            "dataset": SET_POINTS if task.arm else DATASET,
+            "env": {"action_mode": "absolute"} if task.arm else {},
         }
         arms.append(Arm(label, partial(run_arm, **given), given | {"demonstrations": demonstrations}))
     about = (
         f"{demonstrations} demonstrations of the scripted {quality}, {task.episodes} episodes for each of the last {LAST} "
         "checkpoints of each seed, every checkpoint on seeds of its own; about equal CPU time of training for all arms."
     )
-    collected = partial(collect, task=task.id, episodes=demonstrations, quality=quality)
+    collected = partial(prepare, task=task, episodes=demonstrations, quality=quality)
     return Study(name, task.metric, tuple(arms), seeds, collected, about)
+
+
+def prepare(shared: Path, *, task: Task, episodes: int, quality: str) -> None:
+    """The demonstrations, and for arms the same with absolute poses as actions."""
+    collect(shared, task=task.id, episodes=episodes, quality=quality)
+    if task.arm:
+        to_set_points(shared, task.id)
+
+
+def to_set_points(shared: Path, task: str) -> None:
+    """Write each recorded delta as the pose that it sends the gripper to from where it was; the base looks along the world's axes."""
+    import sim_envs
+    from diffbot.data.contract import Contract
+    from diffbot.data.store import EpisodeStore
+    from sim_envs.robosuite.actions import ROTATION, TRANSLATION
+
+    env: Any = sim_envs.make(task, action_mode="absolute")
+    contract = Contract.from_dict(env.unwrapped.contract())
+    env.close()
+    deltas, path = EpisodeStore.open(shared / DATASET), shared / SET_POINTS
+    store = EpisodeStore.open(path, "a") if path.exists() else EpisodeStore.create(path, contract)
+    with store.writer() as writer:
+        for index in range(len(store), len(deltas)):
+            arrays = dict(deltas.episode(index))
+            delta = arrays["action"].astype(np.float64)
+            position = arrays["robot0_eef_pos"] + TRANSLATION * delta[:, :3]
+            turned = Rotation.from_rotvec(ROTATION * delta[:, 3:6]) * Rotation.from_quat(
+                arrays["robot0_eef_quat"]
+            )
+            arrays["action"] = np.concatenate([position, turned.as_rotvec(), delta[:, 6:]], 1).astype(
+                np.float32
+            )
+            writer.append(arrays, deltas.episode_meta(index))
 
 
 def collect(shared: Path, *, task: str, episodes: int, quality: str) -> None:
@@ -185,6 +226,8 @@ def run_arm(
     batch_size: int,
     episodes: int,
     horizon: int,
+    dataset: str,
+    env: Mapping[str, Any],
 ) -> Outcome:
     """Train, then roll out the policies of the last checkpoints."""
     training = TrainingConfig(
@@ -202,10 +245,10 @@ def run_arm(
     config = build_config(method, dict(options))
     start = time.process_time()
     result = runs.start(
-        runs.RunSpec(method, config, job.shared / DATASET, training, job.seed, task), job.folder / "run"
+        runs.RunSpec(method, config, job.shared / dataset, training, job.seed, task), job.folder / "run"
     )
     train_s = time.process_time() - start
-    found = roll_out(job.folder / "run" / "policies", task, episodes, job.seed, horizon)
+    found = roll_out(job.folder / "run" / "policies", task, episodes, job.seed, horizon, env)
     values = [METRICS[metric](task, part) for part in found]
     whole = [episode for part in found for episode in part]
     figures = {
@@ -218,12 +261,14 @@ def run_arm(
     return Outcome(float(np.mean(values)), train_s, result.parameters, figures)
 
 
-def roll_out(policies: Path, task: str, episodes: int, seed: int, horizon: int) -> list[list[Episode]]:
+def roll_out(
+    policies: Path, task: str, episodes: int, seed: int, horizon: int, env: Mapping[str, Any]
+) -> list[list[Episode]]:
     """Episodes of each bundle under `policies`, each on evaluation seeds of its own."""
     import sim_envs
 
     settings = RolloutSettings(horizon=horizon or sim_envs.spec(task).horizon, seed=seed)
-    environment: Any = sim_envs.make(task)
+    environment: Any = sim_envs.make(task, **env)
     found = []
     try:
         for index, bundle in enumerate(sorted(policies.iterdir())):
