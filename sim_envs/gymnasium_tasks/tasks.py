@@ -24,6 +24,7 @@ _ANT = tuple(
     TaskSpec(
         id=f"antmaze/{name}",
         make=f"{_HERE}.maze:AntMaze",
+        expert="sim_envs.behaviour.ant_expert:AntMazeExpert",
         horizon=steps,
         rate=20.0,
         success="the ant's torso is within 0.45 m of the goal",
