@@ -53,6 +53,13 @@ class Rig:
         """Start a node again."""
         self.processes.start(self.specs[title])
 
+    def renew(self) -> None:
+        """Start both nodes anew: a fault that was not recovered from must not be counted for the next one too."""
+        for title in self.specs:
+            if title in self.processes.running:
+                self.end(title)
+            self.restart(title)
+
     def array(self, key: str, values: list[float], **entries: Any) -> None:
         """Publish an observation message as it stands."""
         message = StampedArray(values=values, **entries)

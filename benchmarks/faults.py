@@ -69,7 +69,13 @@ def _one(system: Rig, fault: Fault, config: Config) -> dict[str, Any]:
     """Do one fault, watch, end it, and wait for recovery."""
     probe = system.probe
     clean = fault.prepare(system) if fault.prepare is not None else None
-    system.wait_following(config.patience)
+    try:
+        system.wait_following(config.patience)
+    except DiffbotError:
+        if fault.prepare is not None:
+            raise
+        system.renew()
+        system.wait_following(config.patience)
     for record in (probe.chunks, probe.policy):
         del record[:-1]
     probe.commands.clear()
