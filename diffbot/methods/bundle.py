@@ -49,7 +49,7 @@ class LoadedPolicy:
     config: the method's settings dataclass. name: what `method=` took. report: how it was trained.
     """
 
-    method: Method
+    method: Any  # a Method, or a Synthesizer
     transforms: TransformGroup
     contract: Contract
     config: Any

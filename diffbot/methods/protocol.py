@@ -140,9 +140,8 @@ class Inspects(Protocol):
         ...
 
 
-@runtime_checkable
-class Method(Policy, Protocol):
-    """A policy that learns from batches. Built as `Class(config, contract, seed=0)`.
+class Learns(Protocol):
+    """What learns from batches. Built as `Class(config, contract, seed=0)`.
 
     `config` is the frozen dataclass registered with the class; `contract` describes observations and actions as the
     method sees them, that is after the transforms. A method that is only built can act (after `load_policy_state`);
@@ -161,7 +160,7 @@ class Method(Policy, Protocol):
         """The unfitted transform pairs that this method wants for a dataset with this contract."""
         ...
 
-    def to(self, device: torch.device | str) -> Method:
+    def to(self, device: torch.device | str) -> Learns:
         """Move all weights."""
         ...
 
@@ -194,4 +193,23 @@ class Method(Policy, Protocol):
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Inverse of `training_state`, after `begin_training`."""
+        ...
+
+
+@runtime_checkable
+class Method(Policy, Learns, Protocol):
+    """A policy that learns from batches."""
+
+
+@runtime_checkable
+class Synthesizer(Learns, Protocol):
+    """Makes data instead of acting."""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Observation keys that it reads and writes."""
+        ...
+
+    def synthesize(self, count: int, *, generator: torch.Generator) -> Batch:
+        """`count` single transitions in the transformed space; all randomness comes from `generator`."""
         ...
