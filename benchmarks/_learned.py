@@ -24,17 +24,30 @@ def _coverage(task: str, episodes: Sequence[Episode]) -> float:
     return float(np.mean([episode.coverage for episode in episodes if episode.coverage is not None]))
 
 
-def _normalized(task: str, episodes: Sequence[Episode]) -> float:
-    from sim_envs.reference_scores import normalised_score
+def score(task: str, episodes: Sequence[Episode]) -> float:
+    """100 at the expert, 0 at a random policy; without reference scores 100 times the success.
 
-    return float(np.mean([normalised_score(task, episode.reward) for episode in episodes]))
+    A rollout ends at the goal of a maze. The steps that were left count as spent there, where each pays 1, as in the
+    reference scores, whose episodes go on.
+    """
+    import sim_envs
+    from sim_envs.reference_scores import REFERENCE_SCORES, normalised_score
+
+    if task not in REFERENCE_SCORES:
+        return 100.0 * float(np.mean([episode.success for episode in episodes]))
+    if task.startswith("pointmaze/"):
+        horizon = sim_envs.spec(task).horizon
+        returns = [float(horizon - e.steps + 1) if e.success else 0.0 for e in episodes]
+    else:
+        returns = [episode.reward for episode in episodes]
+    return float(np.mean([normalised_score(task, value) for value in returns]))
 
 
 METRICS: dict[str, Callable[[str, Sequence[Episode]], float]] = {
     "success": lambda task, episodes: float(np.mean([episode.success for episode in episodes])),
     "return": lambda task, episodes: float(np.mean([episode.reward for episode in episodes])),
     "coverage": _coverage,
-    "normalized_score": _normalized,
+    "normalized_score": score,
 }
 
 

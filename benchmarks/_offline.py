@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._learned import losses, roll_out
+from benchmarks._learned import losses, roll_out, score
 from benchmarks._rows import Arm, Job, Outcome, Results, Study
-from diffbot.evaluation.rollout import Episode
 from diffbot.methods.registry import build_config
 from diffbot.training import run as runs
 from diffbot.training.config import TrainingConfig
@@ -126,25 +125,6 @@ def run_arm(
     if method == "bc_mlp":  # the losses of the others move with their values, so that a fall says nothing
         figures |= logged
     return Outcome(score(task, found), train_s, result.parameters, figures)
-
-
-def score(task: str, episodes: Sequence[Episode]) -> float:
-    """100 at the expert, 0 at a random policy; without reference scores 100 times the success.
-
-    A rollout ends at the goal of a maze. The steps that were left count as spent there, where each pays 1, as in the
-    reference scores, whose episodes go on.
-    """
-    import sim_envs
-    from sim_envs.reference_scores import REFERENCE_SCORES, normalised_score
-
-    if task not in REFERENCE_SCORES:
-        return 100.0 * float(np.mean([episode.success for episode in episodes]))
-    if task.startswith("pointmaze/"):
-        horizon = sim_envs.spec(task).horizon
-        returns = [float(horizon - e.steps + 1) if e.success else 0.0 for e in episodes]
-    else:
-        returns = [episode.reward for episode in episodes]
-    return float(np.mean([normalised_score(task, value) for value in returns]))
 
 
 def averages(results: Results, arms: Sequence[str], only: str = "") -> dict[str, float]:
