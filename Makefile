@@ -37,11 +37,14 @@ $(VENV)/.ready: pyproject.toml $(MSGS)
 	$(BIN)/python -m pip install -q --no-build-isolation ./ros2_ws/src/diffbot_msgs
 	touch $@
 
+# Tests of real ROS processes keep time, so nothing runs beside them.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ros"
+	$(BIN)/python -m pytest -m "ros and not slow"
 
 test-all: setup
-	$(BIN)/python -m pytest -m "slow or not slow"
+	$(BIN)/python -m pytest -m "not ros"
+	$(BIN)/python -m pytest -m "ros"
 
 check: setup
 	$(BIN)/ruff check .

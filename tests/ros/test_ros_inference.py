@@ -20,6 +20,7 @@ def test_a_trace_that_cannot_be_written_ends_tracing_alone(point_policy: Path, t
     runner = load_runner(point_policy, seed=0, backend="auto")
     chunks: list[int] = []
     told: list[str] = []
+    clock = [0.0]  # the robot's: frames are stamped and chunks arrive by the same one
     loop = InferenceLoop(
         runner,
         ChunkBuffer(2, runner.contract.hash()),
@@ -28,14 +29,15 @@ def test_a_trace_that_cannot_be_written_ends_tracing_alone(point_policy: Path, t
         8,
         lambda chunk, episode, duration: chunks.append(episode),
         told.append,
-        time.monotonic,
+        lambda: clock[0],
         folder,
     )
     loop.start(3)
     for episode in (3, 4):
         values = {key: np.zeros(2, np.float32) for key in ("position", "goal")}
         for step in range(9):
-            loop.push(Frame(100.0 * episode + 0.05 * step, values))
+            clock[0] = 100.0 * episode + 0.05 * step
+            loop.push(Frame(clock[0], values))
             deadline = time.monotonic() + 30
             while step in (0, 8) and chunks.count(episode) < 1 + step // 8:
                 assert time.monotonic() < deadline, (chunks, told)
