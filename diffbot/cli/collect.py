@@ -54,7 +54,7 @@ class CollectConfig:
     resume: bool = True  # continue a dataset that exists; false: refuse to touch it
     # Options of the environment: +env.controller=JOINT_POSITION
     env: dict[str, Any] = field(default_factory=dict)
-    # A person instead of the expert: browser, keyboard, gamepad, spacemouse or leader-topic; see docs/teleoperation.md
+    # A person instead of the expert: browser, keyboard, gamepad, spacemouse, leader-topic or leader-pose; see docs/teleoperation.md
     device: str = ""
     operator: str = ""  # who leads the arm; empty: the user's name
     page: bool = True  # serve the browser page for the other devices too, to see the task on
