@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 LARGEST = 20.0  # from here on mish(x) = x in float32, and exp(x)^4 is far from overflow
+FEW = 4096  # up to so many elements the dispatch of our passes costs more than PyTorch's one slow pass
 BLOCK = 1 << 16  # elements at a time, so that all passes but the first find them in the second-level cache
 
 
@@ -33,7 +34,7 @@ def mish(x: Tensor) -> Tensor:
     if torch.is_grad_enabled() and x.requires_grad:
         out: Tensor = _Mish.apply(x)
         return out
-    if x.dtype != torch.float32:
+    if x.dtype != torch.float32 or x.numel() <= FEW:
         return F.mish(x)
     e = x.clamp(max=LARGEST).exp_()
     n = (e + 2.0).mul_(e)
