@@ -57,7 +57,9 @@ class ObservationEncoder(nn.Module):
         )
         states = sum(torch.Size(shape).numel() for key, shape in self.shapes.items() if key not in images)
         self.frequencies = config.frequencies
-        self.features = states * (1 + 2 * config.frequencies) + sum(_width(self.images[self.owner[key]]) for key in images)
+        self.features = states * (1 + 2 * config.frequencies) + sum(
+            _width(self.images[self.owner[key]]) for key in images
+        )
         self.condition_dim = observation_horizon * self.features
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
