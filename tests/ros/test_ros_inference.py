@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 from diffbot_ros.align import Frame
+from diffbot_ros.episodes import signals_later
 from diffbot_ros.inference import InferenceLoop
 
 from diffbot.control import ChunkBuffer, stitcher_by_name
@@ -46,3 +50,21 @@ def test_a_trace_that_cannot_be_written_ends_tracing_alone(point_policy: Path, t
     assert loop.stop()
     assert chunks == [3, 3, 4, 4]
     assert len(told) == 1 and "trace of episode 3 cannot be written" in told[0]
+
+
+def test_a_signal_waits_until_a_message_is_taken() -> None:
+    """An exception of a handler must not rise inside a call into C++, which turns it into another error."""
+    done = []
+
+    def stop(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        with pytest.raises(KeyboardInterrupt), signals_later():
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+            done.append("the block ran to its end")
+        assert done and signal.getsignal(signal.SIGTERM) is stop
+    finally:
+        signal.signal(signal.SIGTERM, before)

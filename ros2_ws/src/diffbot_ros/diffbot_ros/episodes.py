@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -152,7 +155,8 @@ class EpisodeClient:
         if time.monotonic() > deadline:
             raise DiffbotError(complaint)
         self.check()
-        self._executor.spin_once(timeout_sec=0.1)
+        with signals_later():
+            self._executor.spin_once(timeout_sec=0.1)
 
     def _on_chunk(self, message: ActionChunk) -> None:
         now = time.monotonic()
@@ -179,6 +183,28 @@ class EpisodeClient:
 
     def _on_status(self, message: PolicyStatus) -> None:
         self.policy_status = message
+
+
+@contextmanager
+def signals_later() -> Iterator[None]:
+    """SIGINT and SIGTERM reach their handlers at the end of the block.
+
+    A handler that raises while a message is being taken has its exception turned into a RuntimeError by the C++ side.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    # Others (ignored, or handled in C) raise nothing.
+    numbers = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    before = {number: signal.signal(number, lambda which, frame: came.append(which)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def summary(episodes: list[Episode]) -> list[dict[str, Any]]:
