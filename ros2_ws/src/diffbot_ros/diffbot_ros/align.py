@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -46,9 +47,10 @@ class Aligner:
         self.keys = tuple(self.keys)
         self.reset()
 
-    def reset(self) -> None:
-        """Forget all samples and start a new grid."""
-        self._samples = {key: deque(maxlen=self.depth) for key in self.keys}
+    def reset(self, until: float = math.inf) -> None:
+        """Forget the samples up to `until` (s) and start a new grid."""
+        kept = {key: [s for s in samples if s[0] > until] for key, samples in self._samples.items()}
+        self._samples = {key: deque(kept.get(key, ()), maxlen=self.depth) for key in self.keys}
         self._next = None
 
     def push(self, key: str, time: float, value: np.ndarray) -> Frame | None:

@@ -15,6 +15,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
 from diffbot_msgs.msg import ActionChunk, Command, EpisodeResult
+from rclpy.clock import Clock, ClockType
 from rclpy.serialization import deserialize_message
 from std_srvs.srv import SetBool
 
@@ -22,7 +23,7 @@ from diffbot.control.load import load_contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DiffbotError
 from diffbot_ros import qos
-from diffbot_ros.assemble import Assembler
+from diffbot_ros.assemble import GRACE_S, UNFINISHED, Assembler
 from diffbot_ros.bag import BagWriter
 from diffbot_ros.bindings import load_bindings
 from diffbot_ros.node import Node, run
@@ -85,9 +86,12 @@ class RecorderNode(Node):
             for topic, (message, take) in topics.items()
         ]
         self._service = self.create_service(SetBool, "~/end_episode", self._end)
+        self._due = self.create_timer(
+            GRACE_S, self._save, autostart=False, clock=Clock(clock_type=ClockType.STEADY_TIME)
+        )
 
     def deactivate(self) -> None:
-        self._save({"success": False, "seed": -1})
+        self._save(UNFINISHED)
 
     def cleanup(self) -> None:
         if not hasattr(self, "_inputs"):
@@ -95,6 +99,7 @@ class RecorderNode(Node):
         for subscription in self._inputs:
             self.destroy_subscription(subscription)
         self.destroy_service(self._service)
+        self.destroy_timer(self._due)
         if self._bag is not None:
             self._guard(self._bag.close)
             self._bag = None
@@ -109,6 +114,7 @@ class RecorderNode(Node):
             self._guard(functools.partial(self._bag.write, topic, arrival, data))
         if take is not None and self._store is not None:
             take(deserialize_message(data, message_type))
+            self._write()
 
     def _observe(self, key: str, message: Any) -> None:
         self._assembler.observe(key, message)
@@ -117,27 +123,33 @@ class RecorderNode(Node):
         self._assembler.command(message)
 
     def _result(self, message: EpisodeResult) -> None:
-        self._save({"success": bool(message.success), "seed": int(message.seed)})
+        self._assembler.result(message)
+        self._due.reset()
 
     def _end(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         before = self._counts["episodes"]
-        self._save({"success": bool(request.data), "seed": -1})
+        self._save({**UNFINISHED, "success": bool(request.data)})
         response.success = self._counts["episodes"] > before
         response.message = self._failure or (
             "" if response.success else "nothing was commanded in this episode"
         )
         return response
 
-    def _save(self, meta: dict[str, Any]) -> None:
-        arrays = self._assembler.finish()
-        store = self._store
-        if arrays is None or store is None:
+    def _save(self, meta: dict[str, Any] | None = None) -> None:
+        self._due.cancel()
+        self._assembler.flush(meta)
+        self._write()
+
+    def _write(self) -> None:
+        episodes, store = self._assembler.take(), self._store
+        if not episodes or store is None:
             return
 
         def append() -> None:
             with store.writer() as writer:
-                writer.append(arrays, meta)
-            self._counts["episodes"] += 1
+                for arrays, meta in episodes:
+                    writer.append(arrays, meta)
+                    self._counts["episodes"] += 1
 
         self._guard(append)
 
