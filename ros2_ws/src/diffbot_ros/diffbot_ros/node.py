@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -153,6 +154,9 @@ def run(build: Callable[[], Node], args: Sequence[str] | None = None, threads: i
             if node.trigger_activate() != TransitionCallbackReturn.SUCCESS:
                 print(f"{node.get_name()}: {node.error}", file=sys.stderr, flush=True)
                 return 2
+        # What start-up has made stays: a full collection would walk through it again and again, for longer than a step.
+        gc.collect()
+        gc.freeze()
         while not stop.is_set() and (not parent or str(os.getppid()) == parent):
             executor.spin_once(timeout_sec=SPIN_S)
     finally:
