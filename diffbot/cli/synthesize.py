@@ -17,7 +17,7 @@ from diffbot.cli.config import group
 from diffbot.cli.verb import Verb
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
-from diffbot.data.transitions import transition_rows
+from diffbot.data.transitions import into_range, transition_rows
 from diffbot.errors import ConfigError, DataError, unknown
 from diffbot.evaluation.synthesis import Quality, quality
 from diffbot.methods.bundle import LoadedPolicy, load_bundle
@@ -111,7 +111,7 @@ def draw(synthesizer: LoadedPolicy, count: int, seed: int | list[int]) -> tuple[
     for key in synthesizer.method.keys:
         dtype = contract.observations[key].dtype
         rows[key], rows[f"next_{key}"] = rows[key].astype(dtype), rows[f"next_{key}"].astype(dtype)
-    action, outside = _into_range(raw["action"][:, 0].numpy(), contract)
+    action, outside = into_range(raw["action"][:, 0].numpy(), contract)
     rows["action"] = action.astype(contract.action.dtype)
     rows["reward"] = batch.rewards[:, 0].numpy().astype(np.float32)
     rows["terminated"] = batch.terminals[:, 0].numpy()
@@ -135,17 +135,6 @@ def gather(store: EpisodeStore, most: int, seed: int) -> dict[str, np.ndarray]:
         if found >= most:
             break
     return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-
-
-def _into_range(action: np.ndarray, contract: Contract) -> tuple[np.ndarray, float]:
-    """Actions within the contract, and the part of them that was more than 5 % of the range beyond it."""
-    spec = contract.action
-    if spec.low is None or spec.high is None:
-        return action, 0.0
-    low, high = (np.broadcast_to(np.asarray(bound), spec.shape) for bound in (spec.low, spec.high))
-    slack = 0.05 * (high - low)
-    outside = ((action < low - slack) | (action > high + slack)).reshape(len(action), -1).any(1)
-    return np.clip(action, low, high), float(outside.mean())
 
 
 def _train(config: SynthesizeConfig) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import DataError
 
@@ -30,3 +31,14 @@ def transition_rows(store: EpisodeStore, index: int) -> dict[str, np.ndarray]:
     kept = count if bool(rows["terminated"][-1]) else count - 1
     following = {f"next_{key}": np.concatenate([rows[key][1:], rows[key][-1:]]) for key in observed}
     return {key: value[:kept] for key, value in {**rows, **following}.items()}
+
+
+def into_range(action: np.ndarray, contract: Contract) -> tuple[np.ndarray, float]:
+    """Actions [N, ...] within the contract, and the part of them that was more than 5 % of the range beyond it."""
+    spec = contract.action
+    if spec.low is None or spec.high is None:
+        return action, 0.0
+    low, high = (np.broadcast_to(np.asarray(bound), spec.shape) for bound in (spec.low, spec.high))
+    slack = 0.05 * (high - low)
+    outside = ((action < low - slack) | (action > high + slack)).reshape(len(action), -1).any(1)
+    return np.clip(action, low, high), float(outside.mean())

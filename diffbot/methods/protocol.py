@@ -202,6 +202,15 @@ class Method(Policy, Learns, Protocol):
 
 
 @runtime_checkable
+class Explores(Method, Protocol):
+    """A policy that can gather the data that it learns from."""
+
+    def explore(self, observation: Observation, *, generator: torch.Generator) -> Tensor:
+        """Chunk [B, H, A] that tries out what the policy does not know yet; arguments as of `act`."""
+        ...
+
+
+@runtime_checkable
 class Synthesizer(Learns, Protocol):
     """Makes data instead of acting."""
 

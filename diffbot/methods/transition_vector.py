@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract
+from diffbot.data.replay import ReplayBuffer
 from diffbot.data.windows import Windows
 from diffbot.errors import DataError
 
@@ -27,20 +28,19 @@ class RewardStatistics(nn.Module):
         self.register_buffer("mean", torch.zeros(()))
         self.register_buffer("deviation", torch.ones(()))
 
-    def fit(self, windows: Windows) -> None:
+    def fit(self, windows: Windows | ReplayBuffer) -> None:
         """Take them from all transitions. Raises DataError for rewards that are not finite."""
         rewards = torch.cat([_rewards(windows, start) for start in range(0, len(windows), CHUNK)]).double()
         if not bool(torch.isfinite(rewards).all()):
-            raise DataError(
-                f"'{windows.store.path.name}' has rewards that are not finite. See: diffbot data check"
-            )
+            where = f"'{windows.store.path.name}'" if isinstance(windows, Windows) else "the replay buffer"
+            raise DataError(f"{where} has rewards that are not finite. See: diffbot data check")
         self.mean.fill_(float(rewards.mean()))
         # A constant reward is kept as it is: it is synthesized exactly, as the mean.
         deviation = float(rewards.std(correction=0))
         self.deviation.fill_(deviation if deviation > 1e-6 else 1.0)
 
 
-def _rewards(windows: Windows, start: int) -> Tensor:
+def _rewards(windows: Windows | ReplayBuffer, start: int) -> Tensor:
     batch = windows.gather(np.arange(start, min(start + CHUNK, len(windows)), dtype=np.int64))
     assert batch.rewards is not None
     return batch.rewards[:, 0]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from diffbot.data.batch import Batch
 from diffbot.data.contract import Contract
+from diffbot.data.replay import ReplayBuffer
 from diffbot.data.transforms import TransformGroup
 from diffbot.data.window_spec import WindowSpec
 from diffbot.data.windows import Windows
@@ -109,7 +110,7 @@ class Synther(TrainedMethod):
         network = build(config, (self.vector.dim,), generator=seed)
         return nn.ModuleDict({"network": network, "rewards": RewardStatistics()})
 
-    def inspect(self, windows: Windows) -> None:
+    def inspect(self, windows: Windows | ReplayBuffer) -> None:
         """Take the scale of the rewards from the data, before training."""
         self.rewards.fit(windows)
 
