@@ -1,4 +1,4 @@
-"""`diffbot train`: train a method on a dataset and write a policy bundle."""
+"""`diffbot train`: train a method on a dataset, or on its own steps in a task, and write a policy bundle."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from diffbot.cli.config import group
 from diffbot.cli.verb import Verb
 from diffbot.errors import ConfigError, DataError
 from diffbot.training.config import TrainingConfig
+from diffbot.training.online_config import OnlineConfig
 
 FIRST_ROLLOUT_SEED = 200_000
 
@@ -27,16 +28,25 @@ class TrainConfig:
     dataset: str | None = None  # zarr folder; default datasets/<last part of task>.zarr
     out: str | None = None  # run folder; default runs/<task>_<method>
     seed: int = 0  # of the initial weights, the order of the data and the noise
-    resume: str | None = None  # run folder to continue; only training.steps or training.minutes may change
+    resume: str | None = None  # run folder to continue; only its budget may change
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    # Of methods that explore (sac): they learn from their own steps in the task, unless a dataset is given
+    online: OnlineConfig = field(default_factory=OnlineConfig)
 
 
 def run(config: TrainConfig) -> int:
     """Train or resume, and say where the policy is. Exit status 143 or 130 when a signal stopped the run."""
     from diffbot.training import run as runs
+    from diffbot.training.online_run import explores, is_online
 
     console = Console()
-    if config.resume is not None:
+    if (
+        is_online(Path(config.resume))
+        if config.resume
+        else config.dataset is None and explores(config.method.name)
+    ):
+        result = explore(config)
+    elif config.resume is not None:
         training = config.training
         _refuse_changes(config)
         result = runs.resume(
@@ -53,7 +63,8 @@ def run(config: TrainConfig) -> int:
         )
         result = runs.start(spec, run_folder(config), rollouts=roll_out)
     outcome = result.outcome
-    loss = f", loss {outcome.metrics['loss']:.4f}" if "loss" in outcome.metrics else ""
+    found = {name: outcome.metrics[name] for name in ("loss", "return") if name in outcome.metrics}
+    loss = "".join(f", {name} {value:.4f}" for name, value in found.items())
     console.print(
         f"{outcome.step} steps in {outcome.seconds:.0f} s, {result.parameters / 1e6:.2f} M weights{loss}",
         highlight=False,
@@ -65,6 +76,31 @@ def run(config: TrainConfig) -> int:
         return 128 + signal.Signals[outcome.stopped].value
     console.print(f"policy: {result.bundle}", highlight=False, soft_wrap=True)
     return 0
+
+
+def explore(config: TrainConfig) -> Any:
+    """Train a method on its own steps in the task, or resume such a run: a RunResult."""
+    import functools
+
+    import sim_envs
+    from diffbot.training import online_run
+
+    if config.resume is not None:
+        _refuse_changes(config)
+        folder = Path(config.resume)
+        task = online_run.read_spec(folder)[0].task
+        steps = None if config.online == OnlineConfig() else config.online.steps
+        return online_run.resume(folder, functools.partial(sim_envs.make, task), steps=steps)
+    if not config.task:
+        raise ConfigError(
+            f"method '{config.method.name}' explores, so it needs a task: diffbot train method={config.method.name} "
+            "task=locomotion/hopper; or give the dataset that it shall learn from: dataset=PATH"
+        )
+    sim_envs.spec(config.task)  # an unknown task is named with its nearest match
+    spec = online_run.OnlineSpec(
+        config.method.name, config.method.config, config.task, config.online, config.training, config.seed
+    )
+    return online_run.start(spec, run_folder(config), functools.partial(sim_envs.make, config.task))
 
 
 def roll_out(bundle: Path, episodes: int) -> dict[str, float]:
@@ -96,11 +132,12 @@ def _refuse_changes(config: TrainConfig) -> None:
         "method": config.method.name == "diffusion_policy"
         and config.method.config == build_config("diffusion_policy", {}),
         "training": usual,
+        "online": dataclasses.replace(config.online, steps=OnlineConfig().steps) == OnlineConfig(),
     }
     changed = [name for name, unchanged in same.items() if not unchanged]
     if changed:
         raise ConfigError(
-            f"a resumed run keeps its {', '.join(changed)}; only training.steps or training.minutes may change: "
+            f"a resumed run keeps its {', '.join(changed)}; only its budget (training.steps, training.minutes or online.steps) may change: "
             f"diffbot train resume={config.resume}. For other settings train anew"
         )
 
@@ -146,6 +183,7 @@ VERB = Verb(
         "diffbot train task=robosuite/lift method.network=unet method.solver=dpmpp_2m training.minutes=10",
         "diffbot train task=robosuite/lift training.rollout_every=2000 training.rollout_episodes=20",
         "diffbot train dataset=datasets/lift.zarr method=bc_mlp training.steps=2000 out=runs/bc",
+        "diffbot train task=locomotion/hopper method=sac online.steps=200000",
         "diffbot train resume=runs/lift_diffusion_policy",
     ),
 )

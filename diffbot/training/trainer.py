@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +20,7 @@ from diffbot.training.config import DEFAULT_STEPS, TrainingConfig
 from diffbot.training.data import TrainingData, describe_bad
 from diffbot.training.metrics import MetricsLog, RunningMean
 from diffbot.training.progress import TrainingProgress
+from diffbot.training.signals import StopRequest
 
 
 class NonFiniteLossError(DiffbotError):
@@ -73,7 +71,7 @@ class Trainer:
         self.step = 0
         self.seconds = 0.0
         self._pending: list[tuple[int, Tensor, np.ndarray]] = []
-        self._stop = ""
+        self._stop = StopRequest()
         self.latest: dict[str, float] = {}
         self.latest_validation: dict[str, float] = {}
         self.on_save: Callable[[], None] | None = None  # the first process calls it after each checkpoint
@@ -125,7 +123,7 @@ class Trainer:
         saved = self.step
         # On CPU looking at the loss costs nothing; elsewhere it would wait for the device, so it is looked at later.
         check_every = 1 if self.accelerator.device.type == "cpu" else config.log_every
-        with self._signals(), TrainingProgress(self.title, self.first) as bar:
+        with self._stop.listening(), TrainingProgress(self.title, self.first) as bar:
             try:
                 while True:
                     self.seconds = self.accelerator.broadcast(time.monotonic() - clock)
@@ -158,7 +156,7 @@ class Trainer:
             finally:
                 if log is not None:
                     log.close()
-        return Outcome(self.step, self.seconds, self._stop, self.latest)
+        return Outcome(self.step, self.seconds, self._stop.name, self.latest)
 
     def _update(self, done: float) -> None:
         indices = next(self.sampler)
@@ -242,24 +240,5 @@ class Trainer:
             return False
         stop = self.accelerator.any(bool(self._stop))
         if stop and not self._stop:
-            self._stop = "SIGTERM"
+            self._stop.name = "SIGTERM"
         return stop
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and the first Ctrl-C finish the present step and save; a second Ctrl-C interrupts at once."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: Any) -> None:
-            if self._stop == "SIGINT" and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._stop = signal.Signals(number).name
-
-        old = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for number, handler in old.items():
-                signal.signal(number, handler)
