@@ -53,10 +53,6 @@ class OnlineConfig:
                 raise ConfigError(f"online.{name} must be at least 1, got {getattr(self, name)}")
         if self.evaluate_every < 0:
             raise ConfigError(f"online.evaluate_every must not be negative, got {self.evaluate_every}")
-        if self.random_steps >= self.steps:
-            raise ConfigError(
-                f"online.random_steps={self.random_steps} leaves nothing to learn in online.steps={self.steps}"
-            )
         if self.random_steps > self.capacity:
             raise ConfigError(
                 f"online.capacity={self.capacity} is less than online.random_steps={self.random_steps}"

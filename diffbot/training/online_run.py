@@ -107,6 +107,10 @@ def check(spec: OnlineSpec) -> None:
         )
     if spec.training.steps is not None or spec.training.minutes is not None:
         raise ConfigError("an agent that explores has a budget in environment steps: online.steps=...")
+    if spec.online.random_steps >= spec.online.steps:
+        raise ConfigError(
+            f"online.random_steps={spec.online.random_steps} leaves nothing to learn in online.steps={spec.online.steps}"
+        )
     if spec.training.devices not in ("1", "auto") or spec.training.nodes > 1:
         raise ConfigError("an agent explores in one process: training.devices=1 training.nodes=1")
     for name in ("horizon", "observation_horizon"):

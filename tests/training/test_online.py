@@ -169,6 +169,7 @@ def test_settings_are_kept_in_the_run(tmp_path: Path) -> None:
         ({"training": TrainingConfig(steps=10)}, "budget in environment steps"),
         ({"config": build_config("sac", {"horizon": 2})}, "step by step: method.horizon=1, got 2"),
         ({"training": TrainingConfig(devices="2")}, "one process"),
+        ({"online": OnlineConfig(steps=100, random_steps=100)}, "leaves nothing to learn"),
     ],
 )
 def test_what_does_not_go_together_is_named(tmp_path: Path, changes: dict[str, Any], words: str) -> None:
@@ -178,8 +179,8 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, changes: dict[str, A
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match="leaves nothing to learn"):
-        OnlineConfig(steps=100, random_steps=100)
+    with pytest.raises(ConfigError, match="capacity=50 is less than online.random_steps=100"):
+        OnlineConfig(random_steps=100, capacity=50)
     with pytest.raises(ConfigError, match=r"ratio must be within \(0, 1\), got 1"):
         SynthesisConfig(ratio=1.0)
     with pytest.raises(ContractError, match="within the range of its actions"):
