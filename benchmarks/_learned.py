@@ -127,9 +127,8 @@ def roll_out(
 
     settings = RolloutSettings(**{"horizon": sim_envs.spec(task).horizon, "seed": seed, **(rollouts or {})})
     loop = make_loop(bundle, settings)
-    cameras = tuple(key.removesuffix("_image") for key in loop.controller.contract.image_keys)
-    options = {**({"cameras": cameras} if cameras else {}), **(env or {})}
-    environment: Any = sim_envs.make(task, **options)
+    options = sim_envs.matching_options(task, loop.controller.contract.to_dict())
+    environment: Any = sim_envs.make(task, **{**options, **(env or {})})
     try:
         check_environment(environment, loop.controller.contract)
         return [

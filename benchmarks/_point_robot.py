@@ -114,11 +114,13 @@ def point_bundle(
     return train_bundle(folder / "policy", store, steps=steps, inference_steps=inference_steps)
 
 
-def task_bundle(folder: Path, task: str, *, episodes: int = 3, steps: int = 200, length: int = 60) -> Path:
-    """A policy trained on a few episodes of a simulated task's scripted expert."""
+def task_bundle(
+    folder: Path, task: str, *, episodes: int = 3, steps: int = 200, length: int = 60, **options: Any
+) -> Path:
+    """A policy trained on a few episodes of a simulated task's scripted expert. options: of the environment."""
     import sim_envs
 
-    env: Any = sim_envs.make(task)
+    env: Any = sim_envs.make(task, **options)
     contract = Contract.from_dict(env.unwrapped.contract())
     store = EpisodeStore.create(folder / "task.zarr", contract, {"source": "tests"})
     with store.writer() as writer:

@@ -60,7 +60,7 @@ def make(task: str, **options: Any) -> gymnasium.Env:
     """
     entry = spec(task)
     build = _load(entry, entry.make)
-    valid = _option_names(build)
+    valid = option_names(task)
     for name in options:
         if valid is not None and name not in valid:
             raise unknown(f"option of task '{task}'", name, valid)
@@ -129,9 +129,10 @@ def _load(entry: TaskSpec, where: str) -> Callable[..., Any]:
         ) from error
 
 
-def _option_names(build: Callable[..., Any]) -> list[str] | None:
-    """Names that the constructor takes, or None when it takes any."""
-    parameters = inspect.signature(build).parameters.values()
+def option_names(task: str) -> list[str] | None:
+    """Options that `make` takes for `task`, or None when it takes any. Raises SimEnvError as `make` does."""
+    entry = spec(task)
+    parameters = inspect.signature(_load(entry, entry.make)).parameters.values()
     if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
         return None
     return [p.name for p in parameters if p.name not in ("self", "task")]

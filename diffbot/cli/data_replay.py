@@ -74,8 +74,8 @@ def run(config: ReplayConfig) -> int:
     for index in episodes:
         if not 0 <= index < len(store):
             raise ConfigError(f"no episode {index}: {config.path} has episodes 0..{len(store) - 1}")
-    images = [key.removesuffix("_image") for key in store.contract.image_keys]
-    env: Any = sim_envs.make(config.task or store.contract.task, cameras=tuple(images))
+    task = config.task or store.contract.task
+    env: Any = sim_envs.make(task, **sim_envs.matching_options(task, store.contract.to_dict()))
     camera = (config.camera or env.unwrapped.available_cameras[0]) if config.video else ""
     table = Table("episode", "steps", "largest drift", "success", "recorded")
     bad, frames = 0, []

@@ -94,19 +94,17 @@ def run(config: EvaluateConfig) -> int:
 
 
 def task_environment(contract: Contract, task: str = "") -> tuple[Callable[[], Any], Any]:
-    """A picklable factory of the environment that offers a policy's images, and the task's specification.
+    """A picklable factory of the environment that a policy was trained for, and the task's specification.
 
-    task: instead of the one that the contract names. Raises ConfigError or SimEnvError where there is none.
+    Images, controller and action mode follow from the contract. task: instead of the one that the contract names.
+    Raises ConfigError or SimEnvError where there is none.
     """
     import sim_envs
 
     if not task and not contract.task:
         raise ConfigError("the policy's dataset names no task; name one: task=robosuite/lift")
     spec = sim_envs.spec(task or contract.task)
-    options: dict[str, Any] = {}
-    if contract.image_keys:
-        options["cameras"] = tuple(key.removesuffix("_image") for key in contract.image_keys)
-        options["image_size"] = tuple(contract.field(contract.image_keys[0]).shape[:2])
+    options = sim_envs.matching_options(spec.id, contract.to_dict())
     return functools.partial(sim_envs.make, spec.id, **options), spec
 
 

@@ -38,8 +38,7 @@ class PlanConfig:
 
 def run_plan(config: PlanConfig) -> int:
     """Sample plans from the start of one episode, write the picture and show the page."""
-    import sim_envs
-    from diffbot.cli.evaluate import find_bundle
+    from diffbot.cli.evaluate import find_bundle, task_environment
     from diffbot.evaluation.plans import position_key, sample_ways
     from diffbot.methods.bundle import load_bundle
 
@@ -52,7 +51,8 @@ def run_plan(config: PlanConfig) -> int:
         if policy.name != "decision_diffuser":
             raise ConfigError(f"conditions belong to a decision_diffuser; this policy is a '{policy.name}'")
         options["conditions"] = dict(config.conditions)
-    env: Any = sim_envs.make(config.task or policy.contract.task)
+    make_env, _ = task_environment(policy.contract, config.task)
+    env: Any = make_env()
     try:
         observation, _ = env.reset(seed=config.seed)
         policy.contract.select(tuple(policy.method.keys)).check_observation(

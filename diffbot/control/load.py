@@ -37,3 +37,15 @@ def load_contract(path: str | Path) -> Contract:
     if not isinstance(data, dict):
         raise ContractError(f"'{file}' does not hold a contract")
     return Contract.from_dict(data)
+
+
+def require_fit(policy: Contract, environment: Contract, right: str = "environment") -> None:
+    """Raise ContractError, with both sides and what can be done, unless `environment` offers what `policy` needs."""
+    try:
+        policy.require_match(environment, "policy", right)
+    except ContractError as error:
+        if policy.task in ("", environment.task):
+            advice = f"Record demonstrations in it and train on them: diffbot collect task={environment.task}"
+        else:
+            advice = f"The policy was trained for task={policy.task}, this is {environment.task}"
+        raise ContractError(f"{error}\n{advice}") from error

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from diffbot.control import Controller, ControlLoop, Latency, Limits, PolicyRunner
+from diffbot.control.load import require_fit
 from diffbot.data.contract import Contract
 from diffbot.evaluation.rollout import Episode, rollout
 from diffbot.evaluation.statistics import wilson_interval
@@ -55,8 +56,8 @@ def make_loop(policy: Path, settings: RolloutSettings) -> ControlLoop:
 
 
 def check_environment(env: Any, contract: Contract) -> None:
-    """Raise ContractError unless the environment offers what the policy was trained on."""
-    contract.require_match(Contract.from_dict(env.unwrapped.contract()))
+    """Raise ContractError, with what can be done, unless the environment offers what the policy was trained on."""
+    require_fit(contract, Contract.from_dict(env.unwrapped.contract()))
 
 
 def evaluate(

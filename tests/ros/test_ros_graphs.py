@@ -115,3 +115,22 @@ def test_any_task_with_a_vector_action_runs_in_the_demo(tmp_path: Path, method: 
     assert done.returncode == 0, done.stdout + done.stderr
     record = json.loads((out / "ros.json").read_text())
     assert record["ros.chunks_equal"] is True and record["ros.steps"] > 100
+
+
+def test_a_policy_of_absolute_poses_drives_the_simulated_arm(tmp_path: Path) -> None:
+    """The simulator takes the action mode from the bundle; a task that cannot fit is refused with both sides."""
+    pytest.importorskip("robosuite")
+    policy = task_bundle(
+        tmp_path / "bundle", "robosuite/lift", episodes=1, steps=20, length=20, action_mode="absolute"
+    )
+    out = tmp_path / "ros"
+    command = [sys.executable, "-m", "diffbot.cli.main", "ros", "demo", f"policy={policy}", f"out={out}"]
+    command += ["episodes=1", "rate_scale=4"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stdout + done.stderr
+    record = json.loads((out / "ros.json").read_text())
+    assert record["ros.chunks_equal"] is True and record["ros.steps"] > 50
+    done = subprocess.run([*command, "task=pusht/state"], capture_output=True, text=True, timeout=240)
+    assert done.returncode != 0
+    words = " ".join((done.stdout + done.stderr).split())
+    assert "the policy was trained for task=robosuite/lift" in words.lower()

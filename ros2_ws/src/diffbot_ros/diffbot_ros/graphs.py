@@ -71,10 +71,9 @@ class GraphSettings:
 def simulation(settings: GraphSettings) -> list[NodeSpec]:
     """Policy, executor and simulator of one task, all on simulated time."""
     contract = load_contract(_needed("policy", settings.policy))
-    cameras = [key.removesuffix("_image") for key in contract.image_keys]
     simulator = {
         "task": settings.task or contract.task,
-        "cameras": cameras or [""],
+        "contract": settings.policy,
         "rate_scale": float(settings.rate_scale),
         "autorun": settings.autorun,
     }
@@ -110,10 +109,14 @@ def teleoperation(settings: GraphSettings) -> list[NodeSpec]:
     task = _needed("task", settings.task)
     contract = settings.contract or _needed("policy", settings.policy)
     clock = {"use_sim_time": True}
+    simulator = {
+        "task": task,
+        "contract": contract,
+        "rate_scale": float(settings.rate_scale),
+        "autorun": settings.seed,
+    }
     nodes = [
-        NodeSpec(
-            "simulator", {"task": task, "rate_scale": float(settings.rate_scale), "autorun": settings.seed}
-        ),
+        NodeSpec("simulator", simulator),
         NodeSpec("recorder", {"contract": contract, "out": settings.out, **clock}),
     ]
     operator = {"contract": contract, "device": settings.device, "share": bool(settings.policy), **clock}

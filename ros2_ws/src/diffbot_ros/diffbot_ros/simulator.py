@@ -21,8 +21,9 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 
 import sim_envs
+from diffbot.control.load import load_contract, require_fit
 from diffbot.data.contract import Contract
-from diffbot.errors import ConfigError
+from diffbot.errors import ConfigError, ContractError
 from diffbot_ros import qos
 from diffbot_ros.convert import NANOSECONDS
 from diffbot_ros.fields import to_message
@@ -32,8 +33,15 @@ from sim_envs.errors import SimEnvError
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
     "task": ("robosuite/lift", "task of sim_envs"),
-    "cameras": ([""], "cameras to observe; [''] for none"),
-    "options": ("", "further options of the task, YAML: '{control: JOINT_POSITION}'"),
+    "contract": (
+        "",
+        "bundle or contract.yaml of the policy that is to drive it: its images, controller and action mode are chosen",
+    ),
+    "cameras": ([""], "cameras to observe; [''] for those of the contract"),
+    "options": (
+        "",
+        "further options of the task, YAML: '{controller: JOINT_POSITION}'; they take precedence",
+    ),
     "rate_scale": (1.0, "simulated seconds per second; the control rate is multiplied by it"),
     "lockstep": (True, "wait for the command of each step rather than hold when it is late"),
     "command_timeout": (2.0, "s (wall time) to wait for a command in lockstep"),
@@ -63,6 +71,8 @@ class SimulatorNode(Node):
             raise ConfigError(f"options is not YAML: {error}") from error
         if not isinstance(options, dict):
             raise ConfigError(f"options must be a mapping, got {settings['options']!r}")
+        wanted = load_contract(settings["contract"]) if settings["contract"] else None
+        options = {**self._matching(wanted), **options}
         cameras = tuple(name for name in settings["cameras"] if name)
         if cameras:
             options["cameras"] = cameras
@@ -78,6 +88,12 @@ class SimulatorNode(Node):
             self._contract = contract = robot.start()
         except SimEnvError as error:
             raise ConfigError(str(error)) from error
+        if wanted is not None:
+            try:
+                require_fit(wanted, contract, "simulator")
+            except ContractError:
+                robot.stop()
+                raise
         self._robot = robot
         self._outputs = {
             key: self.create_publisher(
@@ -93,6 +109,15 @@ class SimulatorNode(Node):
         self._results = self.create_publisher(EpisodeResult, "episode_result", qos.EVENT)
         self._input = self.create_subscription(Command, "command", self._receive, qos.COMMAND)
         self._service = self.create_service(ResetEpisode, "~/reset", self._reset)
+
+    def _matching(self, wanted: Contract | None) -> dict[str, Any]:
+        """Options that make the task fit the contract."""
+        if wanted is None:
+            return {}
+        try:
+            return sim_envs.matching_options(self.settings["task"], wanted.to_dict())
+        except SimEnvError as error:
+            raise ConfigError(str(error)) from error
 
     def activate(self) -> None:
         if self.settings["autorun"] >= 0 and self._robot is not None:
