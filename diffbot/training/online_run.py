@@ -111,7 +111,12 @@ def check(spec: OnlineSpec) -> None:
         raise ConfigError(
             f"online.random_steps={spec.online.random_steps} leaves nothing to learn in online.steps={spec.online.steps}"
         )
-    if spec.training.devices not in ("1", "auto") or spec.training.nodes > 1:
+    if spec.training.rollout_every or spec.training.bundles:
+        raise ConfigError(
+            "training.rollout_every and training.bundles go with datasets; an agent that explores is evaluated every "
+            "online.evaluate_every steps"
+        )
+    if spec.training.devices != "1" or spec.training.nodes > 1:
         raise ConfigError("an agent explores in one process: training.devices=1 training.nodes=1")
     for name in ("horizon", "observation_horizon"):
         if getattr(spec.config, name) != 1:

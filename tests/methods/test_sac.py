@@ -15,7 +15,7 @@ from diffbot.data.batch import Batch
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.errors import ConfigError
 from diffbot.methods.baselines.sac import SAC, TanhGaussian, Temperature, squashed_log_density
-from diffbot.methods.offline import Transitions
+from diffbot.methods.offline import DivergedCriticError, Transitions
 from diffbot.methods.protocol import Method
 from diffbot.methods.registry import build_config
 
@@ -164,6 +164,15 @@ def test_finds_the_best_action_of_a_bandit() -> None:
     assert float(method.act(one, generator=torch.Generator())[0]) == pytest.approx(0.5, abs=0.1)
     _, density = method.acting("actor").sample(torch.zeros(4000, 1), torch.Generator().manual_seed(0))
     assert float(-density.mean()) == pytest.approx(-1.0, abs=0.25)
+
+
+def test_a_diverging_critic_is_named() -> None:
+    method = sac(check_every=1)
+    method.update(offline_batch(method))
+    with torch.no_grad():
+        method.online("critic").biases[-1].add_(1e4)
+    with pytest.raises(DivergedCriticError, match=r"\|Q\| reached .* by step 2"):
+        method.update(offline_batch(method))
 
 
 @pytest.mark.parametrize(

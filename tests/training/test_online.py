@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import sim_envs
 from diffbot.cli.main import main
 from diffbot.control import PolicyRunner
 from diffbot.data.contract import Action, Contract, Field
@@ -107,6 +108,26 @@ def test_a_time_limit_is_no_termination() -> None:
     assert float(buffer.arrays["next_x"][len(buffer) - 1]) > 1.5 and gone.steps < 20
 
 
+def test_an_episode_of_a_simulator_goes_on_exactly() -> None:
+    def explorer() -> Explorer:
+        env: Any = sim_envs.make("pointmaze/umaze")
+        contract = Contract.from_dict(env.unwrapped.contract())
+        return Explorer(env, ReplayBuffer(contract, contract.state_keys, 400), 5)
+
+    actions = np.random.default_rng(0).uniform(-1, 1, (340, 2)).astype(np.float32)
+    whole, part = explorer(), explorer()
+    for action in actions[:40]:
+        whole.step(action)
+    part.load_state(whole.state())
+    part.buffer.load_state(whole.buffer.state())
+    for action in actions[40:]:  # beyond the time limit of 300 steps
+        whole.step(action)
+        part.step(action)
+    assert whole.episode == part.episode == 1
+    for name, array in whole.buffer.arrays.items():
+        assert torch.equal(array, part.buffer.arrays[name]), name
+
+
 @pytest.mark.parametrize("synthesis", [SynthesisConfig(), SYNTHESIS], ids=["plain", "synthesis"])
 def test_resumed_equals_uninterrupted(tmp_path: Path, synthesis: SynthesisConfig) -> None:
     given = spec(synthesis=synthesis, normalization="mean_std")
@@ -169,6 +190,7 @@ def test_settings_are_kept_in_the_run(tmp_path: Path) -> None:
         ({"training": TrainingConfig(steps=10)}, "budget in environment steps"),
         ({"config": build_config("sac", {"horizon": 2})}, "step by step: method.horizon=1, got 2"),
         ({"training": TrainingConfig(devices="2")}, "one process"),
+        ({"training": TrainingConfig(rollout_every=100)}, "online.evaluate_every"),
         ({"online": OnlineConfig(steps=100, random_steps=100)}, "leaves nothing to learn"),
     ],
 )
@@ -179,7 +201,7 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, changes: dict[str, A
 
 
 def test_wrong_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match="capacity=50 is less than online.random_steps=100"):
+    with pytest.raises(ConfigError, match=r"capacity=50 is less than online\.random_steps=100"):
         OnlineConfig(random_steps=100, capacity=50)
     with pytest.raises(ConfigError, match=r"ratio must be within \(0, 1\), got 1"):
         SynthesisConfig(ratio=1.0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ class SACConfig(OfflineConfig):
     """Settings of SAC; "paper" is Haarnoja et al. 2018 (Soft Actor-Critic Algorithms and Applications), App. D."""
 
     normalization: str = "identity"  # of states; paper: none
-    divergence: float = 0.0  # the entropy is part of the values, so that rewards alone do not bound them
     width: int = 256  # of the actor; paper: 256
     depth: int = 2  # paper: 2
     # Critic steps for each step of actor and temperature; paper: 1. SynthER and REDQ: the number of updates per step of the
@@ -127,6 +126,7 @@ class SAC(OfflinePolicy):
     def begin_training(self, accelerator: Accelerator | None = None, seed: int = 0) -> None:
         super().begin_training(accelerator, seed)
         self.actor_loss = torch.zeros((), device=self.accelerator.device)
+        self.largest_reward = torch.zeros((), device=self.accelerator.device)
 
     @property
     def target_entropy(self) -> float:
@@ -159,8 +159,15 @@ class SAC(OfflinePolicy):
         """r + gamma (min Q'(s', a') - alpha log pi(a' | s')) [B] with a' of the present actor (Eq. 5)."""
         action, log_density = self.online("actor").sample(data.next_state, self.generator)
         value = pessimistic(self.acting("critic")(data.next_state, action))
-        alpha = self.online("temperature").log.exp()
-        return td_target(data.reward, data.discount, value - alpha * log_density)
+        bonus = -self.online("temperature").log.exp() * log_density
+        reward = torch.addcmul(data.reward, data.discount, bonus)
+        self.largest_reward = torch.maximum(self.largest_reward, reward.abs().amax())
+        return td_target(reward, data.discount, value)
+
+    def check_divergence(self) -> None:
+        """As of every method of this family; what bounds Q are the rewards with the entropy that they earn, as seen so far."""
+        self.scale = replace(self.scale, largest=float(self.largest_reward))
+        super().check_divergence()
 
     def improvement(self, state: Tensor) -> tuple[Tensor, Tensor]:
         """E[alpha log pi(a | s) - min Q(s, a)] (Eq. 9), and the log densities [B]."""
@@ -172,13 +179,15 @@ class SAC(OfflinePolicy):
         return (alpha * log_density - q).mean(), log_density
 
     def training_state(self) -> dict[str, Any]:
-        """As of every method of this family, and the loss of the actor's last step."""
-        return {**super().training_state(), "actor_loss": float(self.actor_loss)}
+        """As of every method of this family, the loss of the actor's last step and the largest reward seen."""
+        own = {"actor_loss": float(self.actor_loss), "largest_reward": float(self.largest_reward)}
+        return {**super().training_state(), **own}
 
     def load_training_state(self, state: Mapping[str, Any]) -> None:
         """Inverse of `training_state`, after `begin_training`."""
         super().load_training_state(state)
-        self.actor_loss = torch.tensor(float(state["actor_loss"]), device=self.accelerator.device)
+        for name in ("actor_loss", "largest_reward"):
+            setattr(self, name, torch.tensor(float(state[name]), device=self.accelerator.device))
 
     @torch.no_grad()
     def explore(self, observation: Observation, *, generator: torch.Generator) -> Tensor:
