@@ -71,6 +71,8 @@ def online_study(
     evaluate_every: int,
     episodes: int,
     seeds: tuple[int, ...],
+    agent: Mapping[str, Any] | None = None,
+    env: Mapping[str, Any] | None = None,
 ) -> Study:
     """SAC with one update a step, with `updates`, and with `updates` over half real and half synthetic transitions."""
     common = {
@@ -80,6 +82,8 @@ def online_study(
         "random_steps": random_steps,
         "evaluate_every": evaluate_every,
         "episodes": episodes,
+        "agent": dict(agent or {}),
+        "env": dict(env or {}),
     }
     arms = []
     for name, number, more in (
@@ -111,6 +115,8 @@ def run_online(
     episodes: int,
     updates: int,
     synthesis: Mapping[str, Any],
+    agent: Mapping[str, Any],
+    env: Mapping[str, Any],
 ) -> Outcome:
     """One agent. train_s holds its exploration and evaluations too."""
     import sim_envs
@@ -127,10 +133,10 @@ def run_online(
     training = TrainingConfig(
         threads=1, tensorboard=False, log_every=max(1, steps // 20), checkpoint_every=steps, keep=1
     )
-    config = build_config("sac", {"policy_every": updates})
+    config = build_config("sac", {**agent, "policy_every": updates})
     spec = online_run.OnlineSpec("sac", config, task, online, training, job.seed)
     start = time.process_time()
-    result = online_run.start(spec, job.folder / "run", partial(sim_envs.make, task))
+    result = online_run.start(spec, job.folder / "run", partial(sim_envs.make, task, **env))
     spent = time.process_time() - start
     curve = [(line["step"], line["return"]) for line in read_metrics(job.folder / "run", "evaluation")]
     reached = next((step for step, value in curve if value >= target), None)
