@@ -39,12 +39,13 @@ def online_studies(budget: str) -> tuple[Study, ...]:
     """cpu: HalfCheetah to a return that SAC reaches within minutes; gpu: the published settings."""
     if budget == "smoke":
         small = {
-            "every": 60,
-            "steps": 15,
-            "transitions": 300,
+            "every": 40,
+            "steps": 10,
+            "transitions": 200,
             "options": {"network_options": {"width": 32, "depth": 2}},
         }
-        return (online_study("pointmaze/umaze", 5.0, 120, 60, 2, small, 120, 1, (0,)),)
+        agent, env = {"width": 32, "critic": {"width": 32}}, {"reward": "dense"}
+        return (online_study("pointmaze/umaze", 60.0, 60, 30, 2, small, 60, 1, (0,), agent, env),)
     if budget == "cpu":
         small = {"every": 1000, "steps": 1500, "transitions": 10_000, "options": FAST}
         return (online_study("locomotion/halfcheetah", 1000.0, 10_000, 1000, 5, small, 500, 2, (0, 1, 2)),)
@@ -128,6 +129,7 @@ def run_online(
         evaluate_every=evaluate_every,
         evaluation_episodes=episodes,
         evaluation_seed=EVALUATION_SEED,
+        env=dict(env),
         synthesis=SynthesisConfig(**synthesis),
     )
     training = TrainingConfig(

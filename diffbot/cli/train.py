@@ -88,9 +88,10 @@ def explore(config: TrainConfig) -> Any:
     if config.resume is not None:
         _refuse_changes(config)
         folder = Path(config.resume)
-        task = online_run.read_spec(folder)[0].task
+        spec = online_run.read_spec(folder)[0]
         steps = None if config.online == OnlineConfig() else config.online.steps
-        return online_run.resume(folder, functools.partial(sim_envs.make, task), steps=steps)
+        make_env = functools.partial(sim_envs.make, spec.task, **spec.online.env)
+        return online_run.resume(folder, make_env, steps=steps)
     if not config.task:
         raise ConfigError(
             f"method '{config.method.name}' explores, so it needs a task: diffbot train method={config.method.name} "
@@ -100,7 +101,8 @@ def explore(config: TrainConfig) -> Any:
     spec = online_run.OnlineSpec(
         config.method.name, config.method.config, config.task, config.online, config.training, config.seed
     )
-    return online_run.start(spec, run_folder(config), functools.partial(sim_envs.make, config.task))
+    make_env = functools.partial(sim_envs.make, config.task, **config.online.env)
+    return online_run.start(spec, run_folder(config), make_env)
 
 
 def roll_out(bundle: Path, episodes: int) -> dict[str, float]:

@@ -45,6 +45,7 @@ class OnlineConfig:
     evaluation_seed: int = (
         200_000  # first environment seed of each evaluation; `diffbot evaluate` begins at 100000
     )
+    env: dict[str, Any] = field(default_factory=dict)  # options of the environment, such as {reward: dense}
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
     def __post_init__(self) -> None:

@@ -19,6 +19,7 @@ from diffbot.data.replay import ReplayBuffer
 from diffbot.errors import ConfigError, ContractError
 from diffbot.methods.bundle import load_bundle
 from diffbot.methods.registry import build_config
+from diffbot.training.checkpoint import newest_checkpoint
 from diffbot.training.config import TrainingConfig
 from diffbot.training.explorer import Explorer, action_range
 from diffbot.training.metrics import read_metrics
@@ -228,11 +229,15 @@ def test_command_trains_resumes_and_acts(tmp_path: Path, monkeypatch: pytest.Mon
     settings = [
         *("method.width=16", "method.critic.width=16", "training.batch_size=16", "training.threads=1"),
         *("training.tensorboard=false", "online.random_steps=30", "online.evaluate_every=0"),
+        "online.env={reward: dense}",
     ]
     assert main(["train", "method=sac", "task=pointmaze/umaze", "online.steps=40", *settings]) == 0
     run = tmp_path / "runs/umaze_sac"
     assert main(["train", f"resume={run}", "online.steps=50"]) == 0
     policy = load_bundle(run)
+    # Without the dense reward hardly a random step is paid.
+    rewards = newest_checkpoint(run / "checkpoints")[1]["replay"]["arrays"]["reward"]
+    assert len(rewards) == 50 and float(rewards.min()) > 0.0
     assert policy.report["environment_steps"] == 50 and policy.contract.task == "pointmaze/umaze"
     assert main(["train", "method=sac"]) == 2
     assert main(["train", f"resume={run}", "online.updates_per_step=3"]) == 2
