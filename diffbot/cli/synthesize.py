@@ -34,6 +34,8 @@ class SynthesizeConfig:
     dataset: str = "???"  # the recorded episodes
     out: str = "???"  # where the synthesized dataset goes
     method: Any = group("method", "synther")
+    episodes: int = 0  # how many demonstrations the dataset shall have (synthesizers of demonstrations)
+    sources: int = 0  # they start from the first so many episodes; 0: all
     bundle: str = ""  # a trained synthesizer to use instead of training one
     run: str = ""  # folder of the training; default runs/<dataset>_<method>, continued when it exists
     transitions: int = 0  # how many are drawn; 0: as many as the dataset has
@@ -50,6 +52,10 @@ def run(config: SynthesizeConfig) -> int:
         raise ConfigError(
             f"block must be at least 1 and transitions 0 or more, got {config.block}, {config.transitions}"
         )
+    if hasattr(methods()[config.method.name].cls, "propose"):
+        from diffbot.cli import synthesize_demonstrations
+
+        return synthesize_demonstrations.run(config)
     source = EpisodeStore.open(config.dataset)
     bundle = Path(config.bundle) if config.bundle else _train(config)
     synthesizer = load_bundle(bundle)
@@ -70,14 +76,14 @@ def run(config: SynthesizeConfig) -> int:
         "synthetic": True,
         "verb": "synthesize",
         "method": synthesizer.name,
-        "bundle": _digest(bundle),
+        "bundle": digest(bundle),
         "source": source.path.name,
         "source_provenance": source.provenance,
         "seed": config.seed,
         "block": config.block,
         "checks": {"passed": not problems, "problems": problems, **found.record()},
     }
-    store = _open(Path(config.out), contract, provenance)
+    store = open_output(Path(config.out), contract, provenance)
     blocks = -(-total // config.block)
     if store.steps > total:
         raise DataError(f"'{config.out}' holds {store.steps} transitions already, more than {total}")
@@ -158,10 +164,12 @@ def _train(config: SynthesizeConfig) -> Path:
     return result.bundle
 
 
-def _open(path: Path, contract: Contract, provenance: dict[str, Any]) -> EpisodeStore:
+def open_output(
+    path: Path, contract: Contract, provenance: dict[str, Any], independent: bool = True
+) -> EpisodeStore:
     """A new store, or the one that an interrupted command of the same settings left."""
     if not path.exists():
-        return EpisodeStore.create(path, contract, provenance, independent=True)
+        return EpisodeStore.create(path, contract, provenance, independent=independent)
     store = EpisodeStore.open(path, "a")
     known = json.loads(json.dumps(provenance))
     if store.provenance != known:
@@ -172,7 +180,8 @@ def _open(path: Path, contract: Contract, provenance: dict[str, Any]) -> Episode
     return store
 
 
-def _digest(bundle: Path) -> str:
+def digest(bundle: Path) -> str:
+    """SHA-256 of a bundle's weights."""
     return hashlib.sha256((bundle / "policy.safetensors").read_bytes()).hexdigest()
 
 
@@ -182,6 +191,7 @@ VERB = Verb(
     run,
     (
         "diffbot synthesize method=synther dataset=datasets/hopper-medium.zarr out=datasets/hopper-synthetic.zarr",
+        "diffbot synthesize method=demo_augmentation dataset=datasets/lift.zarr sources=10 episodes=190 out=datasets/more.zarr",
         "diffbot synthesize bundle=runs/hopper_synther/policy dataset=datasets/hopper.zarr transitions=1000000 out=more.zarr",
     ),
 )

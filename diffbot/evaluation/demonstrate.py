@@ -84,7 +84,7 @@ class Variety:
 
     nearest: median distance (m) of a synthesized gripper path to the nearest source's. between: the same from each source
     to the nearest other. gap, source_gap: mean distance (m) of a start of the task to the nearest synthesized and to the
-    nearest source demonstration, in object position; covered, source_covered: part of the starts with one within 2 cm.
+    nearest source demonstration, in object position; covered, source_covered: part of the starts with one within 1 cm.
     """
 
     nearest: float
@@ -114,8 +114,8 @@ def variety(
         between=float(np.median(others)),
         gap=float(gaps[0].mean()),
         source_gap=float(gaps[1].mean()),
-        covered=float((gaps[0] < 0.02).mean()),
-        source_covered=float((gaps[1] < 0.02).mean()),
+        covered=float((gaps[0] < 0.01).mean()),
+        source_covered=float((gaps[1] < 0.01).mean()),
     )
 
 

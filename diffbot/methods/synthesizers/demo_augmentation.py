@@ -31,6 +31,7 @@ class DemoAugmentationConfig(DiffusionPolicyConfig):
     explore: int = (
         60  # episodes that re-targeting alone has to bring before the diffusion model learns from them
     )
+    trial: int = 20  # attempts by which each of both is judged before anything is written
     spread: float = 0.02  # m, smooth random bend of a re-targeted path; paper: none
     turn: float = 0.1  # rad, the same of its rotations
     rigid: float = 0.05  # m of way at both ends of a segment that are not deformed
@@ -40,6 +41,9 @@ class DemoAugmentationConfig(DiffusionPolicyConfig):
     noise_turn: float = 0.01  # rad, the same of its rotation
     # How often in a full turn about its z axis an object looks the same, by its label; 0: always. Others: once.
     symmetry: dict[str, int] = field(default_factory=lambda: {"cube": 4, "a": 4, "b": 4, "can": 0})
+    # Paths of one source for all segments of an episode, whose grasp fits what follows; or of any for each (paper: both)
+    exchange: bool = False
+    learning_steps: int = 1500  # of the diffusion model, where training.steps gives none
     points: int = 32  # waypoints of a segment, which the diffusion model learns; its horizon is all of them
     observation_horizon: int = 1
     network_options: dict[str, Any] = field(default_factory=lambda: {"width": 384, "depth": 3})
@@ -50,10 +54,9 @@ class DemoAugmentationConfig(DiffusionPolicyConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.explore < 1 or self.points < 3:
-            raise ConfigError(
-                f"explore must be at least 1 and points at least 3, got {self.explore}, {self.points}"
-            )
+        for name, least in (("explore", 1), ("trial", 1), ("learning_steps", 1), ("points", 3)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, got {getattr(self, name)}")
         for name in ("spread", "turn", "rigid", "noise", "noise_turn"):
             if not getattr(self, name) >= 0.0:
                 raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
@@ -79,6 +82,11 @@ class DemoAugmentation(DiffusionPolicy):
 
     Config = DemoAugmentationConfig
     config: DemoAugmentationConfig
+
+    @property
+    def segments(self) -> int:
+        """How many segments a demonstration has."""
+        return self.horizon // self.config.points
 
     @classmethod
     def window(cls, config: DemoAugmentationConfig, contract: Contract) -> WindowSpec:
@@ -135,8 +143,9 @@ def trajectory_dataset(
 def retargeted(
     found: Sources, config: DemoAugmentationConfig, rng: np.random.Generator
 ) -> tuple[tuple[Path, ...], tuple[int, ...]]:
-    """For each segment the path of a source of its own, bent at random; and the episodes that these sources are."""
-    chosen = rng.integers(len(found.episodes), size=len(found.paths))
+    """For each segment the path of a source, bent at random; and the episodes that these sources are."""
+    chosen = rng.integers(len(found.episodes), size=len(found.paths) if config.exchange else 1)
+    chosen = np.broadcast_to(chosen, len(found.paths))
     paths = [
         perturbed(group[int(i)], rng, config.spread, config.turn, config.rigid)
         for group, i in zip(found.paths, chosen, strict=True)
