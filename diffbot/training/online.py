@@ -111,7 +111,7 @@ class OnlineTrainer:
     # -- the loop -------------------------------------------------------------------------------------------------
 
     def run(self) -> Outcome:
-        """Explore and learn until the steps are spent or a signal asks to stop; then the state is saved.
+        """Explore and learn until the steps are spent, the return is reached or a signal asks to stop; then save.
 
         Raises NonFiniteLossError for losses or weights that are not finite.
         """
@@ -121,7 +121,7 @@ class OnlineTrainer:
         saved = -1
         with self._stop.listening(), TrainingProgress(self.title) as bar:
             try:
-                while self.step < online.steps and not self._stop:
+                while self.step < online.steps and not self._reached() and not self._stop:
                     self._advance(log)
                     self.seconds = time.monotonic() - clock
                     if self.step % training.log_every == 0:
@@ -140,6 +140,11 @@ class OnlineTrainer:
                 if self._evaluation_env is not None:
                     self._evaluation_env.close()
         return Outcome(self.step, self.seconds, self._stop.name, self.latest | self.latest_evaluation)
+
+    def _reached(self) -> bool:
+        """Whether the newest evaluation has the return that is asked for."""
+        target, found = self.online.until_return, self.latest_evaluation.get("return")
+        return target is not None and found is not None and found >= target
 
     def _advance(self, log: MetricsLog) -> None:
         """One environment step and the updates that belong to it."""

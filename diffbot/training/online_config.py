@@ -45,6 +45,7 @@ class OnlineConfig:
     evaluation_seed: int = (
         200_000  # first environment seed of each evaluation; `diffbot evaluate` begins at 100000
     )
+    until_return: float | None = None  # end the training when the mean return of an evaluation reaches this
     env: dict[str, Any] = field(default_factory=dict)  # options of the environment, such as {reward: dense}
     synthesis: SynthesisConfig = field(default_factory=SynthesisConfig)
 
@@ -54,6 +55,8 @@ class OnlineConfig:
                 raise ConfigError(f"online.{name} must be at least 1, got {getattr(self, name)}")
         if self.evaluate_every < 0:
             raise ConfigError(f"online.evaluate_every must not be negative, got {self.evaluate_every}")
+        if self.until_return is not None and not self.evaluate_every:
+            raise ConfigError("online.until_return needs evaluations: online.evaluate_every=1000")
         if self.random_steps > self.capacity:
             raise ConfigError(
                 f"online.capacity={self.capacity} is less than online.random_steps={self.random_steps}"

@@ -14,8 +14,7 @@ def results(sac: float, sac_utd: float, sac_synther: float, offline: float = 1.0
     online = {"sac": sac, "sac_utd": sac_utd, "sac_synther": sac_synther}
     found = {
         ("online_task", arm): {
-            seed: Outcome(-steps + shift, figures={"mean_return": 10.0})
-            for seed, shift in enumerate((0.5, -0.5))
+            seed: Outcome(-steps + shift, figures={"reached": 1.0}) for seed, shift in enumerate((0.5, -0.5))
         }
         for arm, steps in online.items()
     }

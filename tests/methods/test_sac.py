@@ -153,7 +153,7 @@ def test_finds_the_best_action_of_a_bandit() -> None:
     fast |= {"schedule": "constant", "gradient_clip": 0.0}
     method = sac(contract, optimizer=fast, critic_optimizer=fast, temperature_optimizer=fast, temperature=0.1)
     rng = np.random.default_rng(0)
-    for _ in range(500):
+    for _ in range(400):
         action = torch.from_numpy(rng.uniform(-1, 1, (128, 1, 1)).astype(np.float32))
         state = {"x": torch.zeros(128, 1, 1)}
         ended = torch.ones(128, 1, dtype=torch.bool)

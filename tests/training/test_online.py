@@ -201,7 +201,18 @@ def test_what_does_not_go_together_is_named(tmp_path: Path, changes: dict[str, A
     assert not (tmp_path / "run").exists()
 
 
+def test_ends_at_the_return_that_is_asked_for(tmp_path: Path) -> None:
+    given = spec(300)
+    given = replace(given, online=replace(given.online, evaluate_every=50, until_return=-1e9))
+    assert (
+        start(given, tmp_path / "run", Line).outcome.step == 100
+    )  # the first evaluation behind the random steps
+    assert resume(tmp_path / "run", Line, steps=400).outcome.step == 100
+
+
 def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="until_return needs evaluations"):
+        OnlineConfig(until_return=1.0, evaluate_every=0)
     with pytest.raises(ConfigError, match=r"capacity=50 is less than online\.random_steps=100"):
         OnlineConfig(random_steps=100, capacity=50)
     with pytest.raises(ConfigError, match=r"ratio must be within \(0, 1\), got 1"):
