@@ -44,7 +44,7 @@ def studies(budget: str) -> tuple[Study, ...]:
             "spread": 0.0,
             "network_options": {"width": 64},
         }
-        sizes = Sizes(3, 2, 3, 5, options, 5)
+        sizes = Sizes(3, 2, 3, 4, options, 5)
         learner = p3.Learner(p3.OURS, {"network_options": {"width": 64}}, 1.0, 64)
         return (study("lift", p3.Task("robosuite/lift", 40, 1, 0.0), learner, sizes, (FEW, AUGMENTED), (0,)),)
     if budget == "gpu":

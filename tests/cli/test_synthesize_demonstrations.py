@@ -24,8 +24,11 @@ SMALL = [
     "episodes=4",
     "method.explore=2",
     "method.trial=2",
-    "method.learning_steps=30",
+    "method.learning_steps=400",
     "method.spread=0.005",
+    "method.points=24",
+    "method.optimizer.warmup=20",
+    "training.batch_size=16",
     "force=true",
     "training.threads=1",
     "training.tensorboard=false",
@@ -100,19 +103,18 @@ def rewritten(recorded: EpisodeStore, path: Path, change: Any) -> Path:
 
 
 def test_bad_input_is_refused_by_name(recorded: EpisodeStore, tmp_path: Path) -> None:
-    def spoiled(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return {**arrays, "object": np.where(np.arange(10) == 1, np.nan, arrays["object"]).astype(np.float32)}
-
     stateless = rewritten(
         recorded, tmp_path / "a.zarr", lambda a: {k: v for k, v in a.items() if k != "sim_state"}
     )
-    nan = rewritten(recorded, tmp_path / "b.zarr", spoiled)
+    nan = rewritten(recorded, tmp_path / "b.zarr", lambda arrays: arrays)
+    # The writer refuses such values, so they are put there behind its back.
+    EpisodeStore.open(nan, "a").array("object")[3, 1] = np.nan
     cases = [
         (recorded.path, "sources=1", DataError, "1 of 1 demonstrations"),
         (recorded.path, "episodes=0", ConfigError, "episodes=100"),
         (recorded.path, "method.points=2", ConfigError, "points must be at least 3"),
         (stateless, "seed=0", DataError, "sim_state"),
-        (nan, "seed=0", DataError, "'object' that are not finite, first at step 0"),
+        (nan, "seed=0", DataError, "'object' that are not finite, first at step 3"),
     ]
     for dataset, override, error, words in cases:
         with pytest.raises(error, match=words):
