@@ -45,6 +45,18 @@ def test_lists(what: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(capsys.readouterr().out.splitlines()) > 4
 
 
+def test_list_of_one_task_shows_its_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("mujoco")
+    assert main(["list", "tasks", "match=pusht/state"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "block_keypoints" in out
+        and "(16,)" in out
+        and "0 .. 0.512" in out
+        and "expert, good, okay, poor" in out
+    )
+
+
 def test_help_imports_nothing_heavy() -> None:
     code = "import sys; from diffbot.cli.main import main; main(['--help']); print('torch' in sys.modules, 'hydra' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
