@@ -10,7 +10,10 @@ from benchmarks._planning import (
     EPISODES,
     MIX,
     PUBLISHED,
+    PUBLISHED_GUIDE,
+    ROLLOUTS,
     SMALL,
+    STEPS,
     arm,
     collect_mixed,
     collect_recipe,
@@ -25,9 +28,10 @@ def studies(budget: str) -> tuple[Study, ...]:
     if budget == "smoke":
         return (maze("umaze", 3, {"steps": 40, "batch_size": 16, "log_every": 10}, 1, (0,), hurry=True),)
     if budget == "cpu":
-        training = {"steps": 1200, "batch_size": 128, "checkpoint_every": 100000}
+        training = {"steps": STEPS, "batch_size": 128, "checkpoint_every": 100000}
         return tuple(
-            maze(name, EPISODES[f"pointmaze/{name}"], training, 10, (0, 1, 2)) for name in ("umaze", "medium")
+            maze(name, EPISODES[f"pointmaze/{name}"], training, ROLLOUTS, (0, 1, 2))
+            for name in ("umaze", "medium")
         )
     training = {"steps": 500000, "batch_size": 32}
     mazes = (
@@ -48,7 +52,7 @@ def maze(
 ) -> Study:
     """One maze with one goal an episode; the goal is part of the observation of both arms."""
     task = f"pointmaze/{name}"
-    ours = {**DIFFUSER, **(SMALL if hurry else {}), **(PUBLISHED if published else {})}
+    ours = {**DIFFUSER, **(SMALL if hurry else {}), **({**PUBLISHED, **PUBLISHED_GUIDE} if published else {})}
     limit = {"rollouts": {"horizon": 80}} if hurry else {}
     return Study(
         f"pointmaze_{name}",

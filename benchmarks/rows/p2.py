@@ -12,6 +12,9 @@ from benchmarks._planning import (
     EPISODES,
     MIX,
     PUBLISHED,
+    PUBLISHED_GUIDE,
+    ROLLOUTS,
+    STEPS,
     arm,
     collect_mixed,
 )
@@ -25,10 +28,10 @@ def studies(budget: str) -> tuple[Study, ...]:
         network = {"network_options": {"down_dims": [8, 16]}}
         return (_two_gates.study(60, tiny, 16, (0,), network, ("composed", "only_first_up")),)
     if budget == "cpu":
-        training = {"steps": 1200, "batch_size": 128, "checkpoint_every": 100000}
+        training = {"steps": STEPS, "batch_size": 128, "checkpoint_every": 100000}
         network = {"network_options": {"down_dims": [16, 32]}, "optimizer": {"learning_rate": 2e-3}}
         gates = _two_gates.study(2000, {"steps": 400, "batch_size": 64}, 256, (0, 1, 2), network)
-        return (maze("medium", EPISODES["pointmaze/medium"], training, 10, (0, 1, 2)), gates)
+        return (maze("medium", EPISODES["pointmaze/medium"], training, ROLLOUTS, (0, 1, 2)), gates)
     training = {"steps": 1000000, "batch_size": 32}
     gates = _two_gates.study(20000, {"steps": 100000, "batch_size": 64}, 1024, (0, 1, 2, 3, 4), {})
     mazes = (
@@ -49,6 +52,7 @@ def maze(
     """One maze with one goal an episode, as in P1."""
     task = f"pointmaze/{name}"
     more = PUBLISHED if published else {}
+    guide = PUBLISHED_GUIDE if published else {}
     plain = {**training, "batch_size": 256}
     return Study(
         f"pointmaze_{name}",
@@ -62,7 +66,7 @@ def maze(
                 training,
                 episodes,
             ),
-            arm("diffuser", "diffuser", {**DIFFUSER, **more}, task, training, episodes),
+            arm("diffuser", "diffuser", {**DIFFUSER, **more, **guide}, task, training, episodes),
             arm("bc_mlp", "bc_mlp", BC, task, plain, episodes),
         ),
         seeds,

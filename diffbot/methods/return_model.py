@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from diffbot.diffusion.guidance.gradient import gradient
 from diffbot.diffusion.schedule import Schedule, scalars
 from diffbot.diffusion.solvers.ancestral import posterior_std
 from diffbot.errors import ConfigError
+from diffbot.networks.activations import Mish
 from diffbot.networks.embeddings import TimeEncoder
 from diffbot.networks.temporal import Conv, FiLMBlock, FiLMPair
 
@@ -60,20 +62,46 @@ class ReturnScale(nn.Module):
 
 
 class ReturnModel(nn.Module):
-    """The first half of a temporal U-Net and two linear layers: (x_t [B, T, C], t [B]) -> standardised return [B].
+    """(x_t [B, T, C], t [B]) -> standardised return [B]. A subclass writes `forward`."""
+
+    def __init__(self, time_scale: float) -> None:
+        super().__init__()
+        self.scale = ReturnScale()
+        self.time = TimeEncoder(TIME_DIM, time_scale)
+
+    def loss(self, x: Tensor, t: Tensor, returns: Tensor) -> Tensor:
+        """Squared error of the standardised return of noised trajectories; in training the scale learns of `returns`."""
+        if self.training:
+            self.scale.see(returns)
+        return (self(x, t) - self.scale.standardized(returns)).square().mean()
+
+
+class FlatReturnModel(ReturnModel):
+    """Hidden layers of `dims` units over the flattened trajectory: for short plans a tenth of a U-Net's time."""
+
+    def __init__(self, length: int, channels: int, dims: tuple[int, ...], time_scale: float) -> None:
+        super().__init__(time_scale)
+        sizes = (length * channels + TIME_DIM, *dims)
+        layers = [part for i, o in pairwise(sizes) for part in (nn.Linear(i, o), Mish())]
+        self.layers = nn.Sequential(*layers, nn.Linear(sizes[-1], 1))
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return self.layers(torch.cat([x.flatten(1), self.time(t)], dim=-1)).squeeze(-1)
+
+
+class TemporalReturnModel(ReturnModel):
+    """The first half of a temporal U-Net and two linear layers.
 
     Source: Janner et al. 2022, App. C: "the return model has the structure of the first half of the U-Net".
     """
 
     def __init__(self, length: int, channels: int, dims: tuple[int, ...], time_scale: float) -> None:
-        super().__init__()
+        super().__init__(time_scale)
         if length % 2 ** len(dims):
             raise ConfigError(
                 f"a return model of {len(dims)} levels needs a multiple of {2 ** len(dims)} steps, not {length}"
             )
         groups = 8
-        self.scale = ReturnScale()
-        self.time = TimeEncoder(TIME_DIM, time_scale)
         steps = list(zip((channels, *dims[:-1]), dims, strict=True))
 
         def block(inputs: int, outputs: int) -> FiLMBlock:
@@ -98,11 +126,11 @@ class ReturnModel(nn.Module):
             x = shrink(pair(x, parts))
         return self.head(torch.cat([x.flatten(1), time], dim=-1)).squeeze(-1)
 
-    def loss(self, x: Tensor, t: Tensor, returns: Tensor) -> Tensor:
-        """Squared error of the standardised return of noised trajectories; in training the scale learns of `returns`."""
-        if self.training:
-            self.scale.see(returns)
-        return (self(x, t) - self.scale.standardized(returns)).square().mean()
+
+RETURN_MODELS: dict[str, type[FlatReturnModel | TemporalReturnModel]] = {
+    "unet": TemporalReturnModel,
+    "mlp": FlatReturnModel,
+}
 
 
 @dataclass(frozen=True)

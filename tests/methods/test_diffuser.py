@@ -142,15 +142,16 @@ def test_loss_ignores_known_entries(contract: Contract) -> None:
 # -- guidance ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def trained() -> Diffuser:
+@pytest.fixture(scope="module", params=["unet", "mlp"])
+def trained(request: pytest.FixtureRequest) -> Diffuser:
     """Clips that rise or fall at random; the return is the mean height of the second half."""
     contract = Contract({"position": Field((1,))}, Action((1,)), rate=10.0)
     settings = {
         "optimizer": {"learning_rate": 3e-3, "warmup": 10},
         "network_options": {"down_dims": [16, 32]},
     }
-    policy = planner(contract, **settings, discount=1.0, scale=0.3)
+    guide = {"guide_network": request.param, "guide_dims": [8, 16] if request.param == "unet" else [64, 64]}
+    policy = planner(contract, **settings, **guide, discount=1.0, scale=0.3)
     policy.begin_training(seed=0)
     g = generator(1)
     time = torch.linspace(0, 1, 8)[None, :, None]
@@ -269,6 +270,7 @@ def test_runner_keeps_the_memory_of_an_episode_only(contract: Contract) -> None:
         ({"observation_horizon": 2}, ConfigError, r"decision_diffuser takes a history"),
         ({"samples": 4, "guide": False}, ConfigError, r"method\.guide=true"),
         ({"warm_start": 1.5}, ConfigError, r"warm_start"),
+        ({"guide_network": "mpl"}, ConfigError, r"Did you mean 'mlp'"),
     ],
 )
 def test_settings_that_do_not_fit(

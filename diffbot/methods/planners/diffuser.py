@@ -15,10 +15,10 @@ from diffbot.diffusion.constraints import Constraint, Inpaint, Together
 from diffbot.diffusion.denoiser import Denoise, Denoiser
 from diffbot.diffusion.losses import diffusion_losses, draw_times, masked_mean
 from diffbot.diffusion.schedule import add_noise, noise_like
-from diffbot.errors import ConfigError
+from diffbot.errors import ConfigError, unknown
 from diffbot.methods.protocol import Memory, Observation, Prefix
 from diffbot.methods.registry import register
-from diffbot.methods.return_model import ReturnGuide, ReturnModel
+from diffbot.methods.return_model import RETURN_MODELS, ReturnGuide, ReturnModel
 from diffbot.methods.trajectory import Plan, PlannerConfig, TrajectoryPlanner, explained, step_weights
 from diffbot.networks import build
 from diffbot.networks.seeding import seeded
@@ -37,10 +37,9 @@ class DiffuserConfig(PlannerConfig):
     scale: float = 0.1  # of the gradient of the standardised return; paper: 0.1
     guide_steps: int = 2  # gradient steps at each noise level; paper: 2
     guide_stop: int = 2  # last noise levels without a gradient; paper: 2
-    guide_dims: tuple[int, ...] = (
-        32,
-        64,
-    )  # channels per level of the return model; paper: those of the U-Net
+    guide_network: str = "unet"  # of the return model: unet (its first half) or mlp; paper: unet
+    # channels per level of the return model (paper: those of the U-Net), or units of the mlp's hidden layers
+    guide_dims: tuple[int, ...] = (32, 64)
     samples: int = (
         1  # plans for each observation, of which the one of highest predicted return is used; paper: 64
     )
@@ -52,6 +51,8 @@ class DiffuserConfig(PlannerConfig):
                 f"diffuser knows the present state only: set method.observation_horizon=1, not "
                 f"{self.observation_horizon} (decision_diffuser takes a history)"
             )
+        if self.guide_network not in RETURN_MODELS:
+            raise unknown("guide_network", self.guide_network, RETURN_MODELS)
         if self.samples < 1 or self.guide_steps < 1 or self.guide_stop < 0:
             raise ConfigError(
                 "needs samples >= 1, guide_steps >= 1 and guide_stop >= 0, got "
@@ -91,7 +92,8 @@ class Diffuser(TrajectoryPlanner):
             modules: dict[str, nn.Module] = {"network": network}
             if config.guide:
                 with seeded(seed + 2):
-                    modules["value"] = ReturnModel(*shape, tuple(config.guide_dims), time_scale=100.0)
+                    kind = RETURN_MODELS[config.guide_network]
+                    modules["value"] = kind(*shape, tuple(config.guide_dims), time_scale=100.0)
         except ConfigError as error:
             raise explained(error, config) from error
         return nn.ModuleDict(modules)
