@@ -107,6 +107,7 @@ def online_study(
         f"updates and one of the actor; sac_synther: the same updates over half real, half synthetic transitions, "
         f"{synthesis['transitions']} drawn every {synthesis['every']} steps from a SynthER trained anew for "
         f"{synthesis['steps']} steps."
+        + (f" Settings of SAC that differ from its defaults: {dict(agent)}." if agent else "")
     )
     return Study(PREFIX + task.rsplit("/", 1)[-1], METRIC, tuple(arms), seeds, about=about)
 
