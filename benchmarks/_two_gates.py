@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from benchmarks._learned import losses
 from benchmarks._rows import Arm, Job, Outcome, Study
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
-from diffbot.methods.bundle import load_bundle
+from diffbot.methods.bundle import LoadedPolicy, load_bundle
 from diffbot.methods.registry import build_config
 from diffbot.training import run as runs
 from diffbot.training.config import TrainingConfig
@@ -98,18 +99,10 @@ def run(
     job: Job, *, training: dict[str, Any], samples: int, conditions: dict[str, float], network: dict[str, Any]
 ) -> Outcome:
     """Train a Decision Diffuser on the paths and sample under `conditions`."""
-    options = {
-        "returns": False,
-        "label_key": "constraint",
-        "labels": [*GATES, "none"],
-        "horizon": STEPS,
-        "prediction": "sample",
-        **network,
-    }
     config = TrainingConfig(**{"threads": 1, "validation": 0.0, "tensorboard": False, **training})
     spec = runs.RunSpec(
         "decision_diffuser",
-        build_config("decision_diffuser", options),
+        build_config("decision_diffuser", options_of(network)),
         job.shared / DATASET,
         config,
         job.seed,
@@ -117,18 +110,34 @@ def run(
     begun = time.process_time()
     result = runs.start(spec, job.folder / "run")
     train_s = time.process_time() - begun
-    loaded = load_bundle(result.bundle)
-    start = torch.tensor([-1.0, 0.0]).expand(samples, 1, 2)
-    method: Any = loaded.method
-    with torch.no_grad():
-        plan = method.plan(
-            loaded.transforms.forward({"position": start}),
-            generator=torch.Generator().manual_seed(100000 + job.seed),
-            conditions=conditions,
-        )
-    way = loaded.transforms.inverse({"position": plan.states["position"]})["position"].numpy()
-    kept = satisfied(way)
+    kept = satisfied(sample(load_bundle(result.bundle), samples, conditions, 100000 + job.seed))
     figures = {name: float(kept[:, i].mean()) for i, name in enumerate(GATES)}
     return Outcome(
         float(kept.all(axis=1).mean()), train_s, result.parameters, {**figures, **losses(job.folder / "run")}
     )
+
+
+def options_of(network: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the Decision Diffuser of these paths."""
+    return {
+        "returns": False,
+        "label_key": "constraint",
+        "labels": [*GATES, "none"],
+        "horizon": STEPS,
+        "prediction": "sample",
+        **network,
+    }
+
+
+def sample(policy: LoadedPolicy, count: int, conditions: Mapping[str, float], seed: int) -> np.ndarray:
+    """[count, STEPS, 2] planned paths under weighted conditions."""
+    start = torch.tensor([-1.0, 0.0]).expand(count, 1, 2)
+    method: Any = policy.method
+    with torch.no_grad():
+        plan = method.plan(
+            policy.transforms.forward({"position": start}),
+            generator=torch.Generator().manual_seed(seed),
+            conditions=conditions,
+        )
+    way: torch.Tensor = policy.transforms.inverse({"position": plan.states["position"]})["position"]
+    return way.numpy()
