@@ -52,7 +52,7 @@ def online_studies(budget: str) -> tuple[Study, ...]:
         agent = {"temperature": 0.1}
         return (
             online_study(
-                "dm_control/cartpole-balance", 800.0, 8000, 500, 10, small, 500, 3, (0, 1, 2), agent
+                "dm_control/cartpole-balance", 800.0, 7000, 500, 10, small, 500, 2, (0, 1, 2), agent
             ),
         )
     return tuple(
