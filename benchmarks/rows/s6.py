@@ -90,7 +90,7 @@ def study(
 
 def prepare(shared: Path, *, task: p3.Task, sizes: Sizes) -> None:
     """The demonstrations of P3, the first few and the first many of them, and the augmented set."""
-    p3.prepare(shared, task=task, episodes=sizes.real, quality="expert")
+    (record_few if sizes.real < 10 else p3.prepare)(shared, task=task, episodes=sizes.real, quality="expert")
     recorded = EpisodeStore.open(shared / p3.SET_POINTS)
     for name, number in ((FEW, sizes.few), (MANY, sizes.many)):
         if not (shared / f"{name}.zarr").exists():
@@ -99,6 +99,23 @@ def prepare(shared: Path, *, task: p3.Task, sizes: Sizes) -> None:
     if not (shared / f"{AUGMENTED}.zarr").exists():
         synthesize(shared, few, recorded, sizes)
         merge([few, EpisodeStore.open(shared / SYNTHETIC)], shared / f"{AUGMENTED}.zarr")
+
+
+def record_few(shared: Path, *, task: p3.Task, episodes: int, quality: str) -> None:
+    """A handful of demonstrations by set-points, in this process: starting a worker takes longer."""
+    import sim_envs
+    from diffbot.cli import collect_worker
+    from diffbot.data.contract import Contract
+
+    if (shared / p3.SET_POINTS).exists():
+        return
+    env: Any = sim_envs.make(task.id, action_mode="absolute")
+    store = EpisodeStore.create(shared / p3.SET_POINTS, Contract.from_dict(env.unwrapped.contract()))
+    job = collect_worker.Job(task.id, quality, {}, (), (84, 84), keep_failures=False)
+    for seed in range(episodes):
+        episode = collect_worker.play(env, job, seed)
+        store.append(episode.arrays, episode.meta)
+    env.close()
 
 
 def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: Sizes) -> None:

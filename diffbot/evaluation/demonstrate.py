@@ -33,9 +33,12 @@ class Attempt:
 
 
 def attempt(
-    env: Any, demonstrator: Callable[[dict[str, np.ndarray]], Demonstrates], towards: Towards, seed: int,
+    env: Any,
+    demonstrator: Callable[[dict[str, np.ndarray]], Demonstrates],
+    towards: Towards,
+    seed: int,
     wait: int = 20,
-) -> Attempt:  # fmt: skip
+) -> Attempt:
     """Reset to `seed`, follow the set-points until success; the last one is held for at most `wait` steps.
 
     demonstrator: made from the first observation. An attempt also ends at the task's horizon.

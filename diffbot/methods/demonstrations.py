@@ -69,14 +69,17 @@ class Scene:
         return turned_alike(pose, self.symmetry.get(name, 1), end, gripper.rotation)
 
     def vector(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """What a trajectory depends on, float32: the gripper's position; of each object position, cos and sin of its yaw."""
+        """What a trajectory depends on, float32: the gripper's position; of each object position, cos and sin of its yaw.
+
+        The yaw counts as often as the object looks the same; for one that always does it is left out.
+        """
         numbers = np.asarray(observation[OBJECT], np.float64)
         parts = [self.gripper(observation).position]
         for name, (position, quaternion) in self.columns.items():
             fold = self.symmetry.get(name, 1)
             x_axis = Rotation.from_quat(numbers[list(quaternion)]).apply([1.0, 0.0, 0.0])
             yaw = fold * np.arctan2(x_axis[1], x_axis[0])
-            parts += [numbers[list(position)], np.array([np.cos(yaw), np.sin(yaw)])]
+            parts += [numbers[list(position)], np.array([np.cos(yaw), np.sin(yaw)][: 2 * (fold > 0)])]
         return np.concatenate(parts).astype(np.float32)
 
 

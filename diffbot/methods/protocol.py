@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from diffbot.data.transforms import TransformGroup
     from diffbot.data.window_spec import WindowSpec
     from diffbot.data.windows import Windows
+    from diffbot.methods.retargeting import Path
 
 Observation = Mapping[str, Tensor]
 Memory = Mapping[str, Tensor]
@@ -221,4 +223,24 @@ class Synthesizer(Learns, Protocol):
 
     def synthesize(self, count: int, *, generator: torch.Generator) -> Batch:
         """`count` single transitions in the transformed space; all randomness comes from `generator`."""
+        ...
+
+
+@runtime_checkable
+class DemonstrationSynthesizer(Learns, Protocol):
+    """Proposes whole demonstrations, which count only once the simulator has played them to success."""
+
+    @property
+    def segments(self) -> int:
+        """Segments of a demonstration, one for each run of equal gripper commands."""
+        ...
+
+    def propose(
+        self,
+        scene: np.ndarray,
+        pattern: tuple[float, ...],
+        transforms: TransformGroup,
+        generator: torch.Generator,
+    ) -> tuple[Path, ...]:
+        """A gripper path for each segment, in the segment's frame, drawn for a scene [C]; pattern: gripper commands."""
         ...

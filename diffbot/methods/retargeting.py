@@ -89,7 +89,7 @@ def progress(path: Path, rigid: float) -> np.ndarray:
 def retarget(path: Path, frame: Pose, start: Pose, rigid: float = 0.05) -> Path:
     """Put a path, given in an object's frame, to the object's new pose `frame`, beginning at the gripper's pose `start`.
 
-    Its end keeps its pose relative to the object (Mandlekar et al. 2023, Sec. 4.2), its beginning relative to the gripper;
+    Its end keeps its pose relative to the object (Mandlekar et al. 2023), its beginning relative to the gripper;
     the set-points between interpolate the two rigid motions along the way, so that nothing has to be stitched in. Where
     the way becomes longer there are more steps, and the speed is the demonstration's. A path put to where it came from is
     unchanged, and moving frame and start by one rigid motion moves the result by it.

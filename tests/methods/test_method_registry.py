@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pytest
 
 from diffbot.errors import ConfigError
-from diffbot.methods.protocol import Method, Synthesizer
+from diffbot.methods.protocol import DemonstrationSynthesizer, Method, Synthesizer
 from diffbot.methods.registry import build_config, method_by_name, methods, register
 
 
@@ -30,7 +30,8 @@ def test_rows_of_the_table_are_found() -> None:
 def test_classes_offer_the_protocol() -> None:
     instance_only = {"config", "keys", "observation_horizon", "horizon", "action_horizon"}
     for entry in methods().values():
-        protocol = Synthesizer if entry.role == "synthesizer" else Method
+        kinds = (Synthesizer, DemonstrationSynthesizer) if entry.role == "synthesizer" else (Method,)
+        protocol = kinds[-1] if hasattr(entry.cls, "propose") else kinds[0]
         names = [name for name in dir(protocol) if not name.startswith("_")]
         missing = [n for n in names if n not in instance_only and not hasattr(entry.cls, n)]
         assert not missing, f"{entry.name} lacks {missing}"

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
@@ -15,8 +16,6 @@ from diffbot.data.transforms import TransformGroup
 from diffbot.data.window_spec import WindowSpec
 from diffbot.errors import ConfigError
 from diffbot.methods.demonstrations import Scene, Sources
-from diffbot.methods.ema import EMAConfig
-from diffbot.methods.learner import OptimizerConfig
 from diffbot.methods.policies.diffusion_policy import DiffusionPolicy, DiffusionPolicyConfig
 from diffbot.methods.registry import register
 from diffbot.methods.retargeting import POINT, Path, from_points, perturbed, retarget, to_points
@@ -26,18 +25,14 @@ SCENE = "scene"  # the observation key of a dataset of trajectories
 
 @dataclass(frozen=True)
 class DemoAugmentationConfig(DiffusionPolicyConfig):
-    """Settings of demonstration augmentation; "paper" is MimicGen (Mandlekar et al. 2023, App. N)."""
+    """Settings of demonstration augmentation; "paper" is MimicGen (Mandlekar et al. 2023)."""
 
-    explore: int = (
-        60  # episodes that re-targeting alone has to bring before the diffusion model learns from them
-    )
+    explore: int = 60  # episodes that re-targeting has to bring before the diffusion model learns from them
     trial: int = 20  # attempts by which each of both is judged before anything is written
     spread: float = 0.02  # m, smooth random bend of a re-targeted path; paper: none
     turn: float = 0.1  # rad, the same of its rotations
     rigid: float = 0.05  # m of way at both ends of a segment that are not deformed
-    noise: float = (
-        0.0025  # m, of each set-point; paper: 0.05 of a control step's largest delta, which is this
-    )
+    noise: float = 0.0025  # m, of each set-point; paper: 0.05 of a step's largest delta, which is this
     noise_turn: float = 0.01  # rad, the same of its rotation
     # How often in a full turn about its z axis an object looks the same, by its label; 0: always. Others: once.
     symmetry: dict[str, int] = field(default_factory=lambda: {"cube": 4, "a": 4, "b": 4, "can": 0})
@@ -49,8 +44,6 @@ class DemoAugmentationConfig(DiffusionPolicyConfig):
     network_options: dict[str, Any] = field(default_factory=lambda: {"width": 384, "depth": 3})
     prediction: str = "sample"  # small networks learn clean samples sooner than noise
     inference_steps: int = 16
-    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    ema: EMAConfig = field(default_factory=EMAConfig)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -76,8 +69,8 @@ class DemoAugmentation(DiffusionPolicy):
     """Denoises whole demonstrations: the waypoints of all segments, each in its object's frame, given the scene.
 
     Its data are the sources and the re-targeted episodes that reached success in the simulator (`trajectory_dataset`), so
-    it proposes what re-targeting with random bends and exchanged segments found to work. `Synthesizer.synthesize` is for
-    transitions; this one proposes paths (`propose`), which count only once the simulator has verified them.
+    it proposes what re-targeting with random bends found to work. What it proposes counts only once the simulator has
+    verified it, as `diffbot synthesize` does.
     """
 
     Config = DemoAugmentationConfig
@@ -179,5 +172,5 @@ class Demonstrator:
         at, self._step = self._step, self._step + 1
         position = self._placed.positions[at] + self.config.noise * self.rng.standard_normal(3)
         wobble = self.config.noise_turn * self.rng.standard_normal(3)
-        rotation = type(self._placed.rotations).from_rotvec(wobble) * self._placed.rotations[at]
+        rotation = Rotation.from_rotvec(wobble) * self._placed.rotations[at]
         return position, rotation.as_rotvec(), self._placed.grip
