@@ -351,7 +351,7 @@ def summary(workshop: Workshop, store: EpisodeStore, out: str, problems: list[st
     return "\n".join(lines + [f"marked as failing: {'; '.join(problems)}"] * bool(problems))
 
 
-def starts(workshop: Workshop, columns: Sequence[int], number: int = 50) -> np.ndarray:
+def starts(workshop: Workshop, columns: Sequence[int], number: int = 25) -> np.ndarray:
     """Object positions [number, 3] at the start of episodes that nothing was attempted on."""
     first = workshop.first_seed(2) - number
     seen = [workshop.env.reset(seed=first + i)[0][OBJECT] for i in range(number)]
