@@ -137,7 +137,7 @@ def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: S
         force=sizes.options is not None,
         training=TrainingConfig(validation=0.0, threads=1, tensorboard=False, batch_size=64),
     )
-    start = time.process_time()
+    start, fresh = time.process_time(), not Path(config.run).exists()
     verb.run(config)
     seconds = time.process_time() - start
     store = EpisodeStore.open(shared / SYNTHETIC)
@@ -153,10 +153,13 @@ def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: S
         np.array(others)[:, columns],
         columns,
     )
-    acceptance = {
-        f"acceptance_{k.replace('-', '_')}": v for k, v in store.provenance["checks"]["acceptance"].items()
-    }
-    figures = {"synthesis_s": seconds, "s_per_episode": seconds / len(store), **acceptance, **asdict(found)}
+    figures = asdict(found)
+    for name, phase in (("retargeting", 0), ("diffusion", 1)):
+        accepted, attempts = verb.tally(store, config.seed, phase)
+        if attempts:
+            figures[f"acceptance_{name}"] = accepted / attempts
+    if fresh:  # what an interrupted command took before is not known
+        figures |= {"synthesis_s": seconds, "s_per_episode": seconds / len(store)}
     (shared / FIGURES).write_text(dumps(figures, indent=1) + "\n")
 
 

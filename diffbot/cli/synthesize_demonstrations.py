@@ -72,25 +72,10 @@ class Workshop:
                 paths, label = propose(observation, rng)
                 return Demonstrator(paths, self.found.frames, self.found.scene, self.config, rng)
 
-            tried = attempt(self.env, begin, towards, self.first_seed(phase) + number)
+            tried = attempt(self.env, begin, towards, first_seed(self.seed, phase) + number)
             if tried.success and not replays(self.env, tried):
                 tried = replace(tried, success=False)
             yield number, tried, label
-
-    def first_seed(self, phase: int) -> int:
-        """The environment seed of attempt 0."""
-        return FIRST_SEED + (2 * self.seed + phase) * PHASE
-
-    def tried(self, store: EpisodeStore, phase: int) -> int:
-        """The number of the first attempt of a phase that may come after those in `store`."""
-        seeds = store.meta("seed") if len(store) else np.zeros(0, np.int64)
-        mine = seeds[(seeds >= self.first_seed(phase)) & (seeds < self.first_seed(phase + 1))]
-        return int(mine.max()) - self.first_seed(phase) + 1 if len(mine) else 0
-
-    def accepted(self, store: EpisodeStore, phase: int) -> int:
-        """How many episodes of a phase a store holds."""
-        seeds = store.meta("seed") if len(store) else np.zeros(0, np.int64)
-        return int(((seeds >= self.first_seed(phase)) & (seeds < self.first_seed(phase + 1))).sum())
 
     def fill(
         self, store: EpisodeStore, propose: Propose, phase: int, goal: int, trial: Sequence[Tried]
@@ -99,7 +84,7 @@ class Workshop:
 
         trial: attempts 0, 1, ... where they were made already. Raises DataError after MOST attempts for each episode.
         """
-        kept = self.tried(store, phase)
+        kept = tally(store, self.seed, phase)[1]
         rest = [entry for entry in trial if entry[0] >= kept]
         going_on = chain(rest, self.attempts(propose, phase, max(kept, len(trial))))
         while len(store) < goal:
@@ -117,6 +102,18 @@ class Workshop:
                     "return": float(found.arrays["reward"].sum()),
                 }
                 store.append(found.arrays, meta)
+
+
+def first_seed(seed: int, phase: int) -> int:
+    """The environment seed of attempt 0 of a phase: 0 for re-targeting, 1 for diffusion."""
+    return FIRST_SEED + (2 * seed + phase) * PHASE
+
+
+def tally(store: EpisodeStore, seed: int, phase: int) -> tuple[int, int]:
+    """How many episodes of a phase a store holds, and how many attempts were made up to the last of them."""
+    seeds = store.meta("seed") if len(store) else np.zeros(0, np.int64)
+    mine = seeds[(seeds >= first_seed(seed, phase)) & (seeds < first_seed(seed, phase + 1))]
+    return len(mine), int(mine.max()) - first_seed(seed, phase) + 1 if len(mine) else 0
 
 
 def open_sources(
@@ -330,9 +327,9 @@ def summary(workshop: Workshop, store: EpisodeStore, out: str, problems: list[st
     """The dataset in a few lines: acceptance by phase, distance to the sources, starts covered."""
     lines = [f"{out}: {len(store)} verified demonstrations from {len(workshop.found.episodes)}"]
     for name, phase in ((RETARGETING, 0), (DIFFUSION, 1)):
-        number, accepted = workshop.tried(store, phase), workshop.accepted(store, phase)
-        if number:
-            lines.append(f"{name}: {accepted} of {number} attempts ({accepted / number:.0%})")
+        accepted, attempts = tally(store, workshop.seed, phase)
+        if attempts:
+            lines.append(f"{name}: {accepted} of {attempts} attempts ({accepted / attempts:.0%})")
     if len(workshop.found.episodes) >= 2:
         keys = ("robot0_eef_pos", "object")
         scene = workshop.found.scene
@@ -353,6 +350,6 @@ def summary(workshop: Workshop, store: EpisodeStore, out: str, problems: list[st
 
 def starts(workshop: Workshop, columns: Sequence[int], number: int = 25) -> np.ndarray:
     """Object positions [number, 3] at the start of episodes that nothing was attempted on."""
-    first = workshop.first_seed(2) - number
+    first = first_seed(workshop.seed, 2) - number
     seen = [workshop.env.reset(seed=first + i)[0][OBJECT] for i in range(number)]
     return np.stack(seen)[:, list(columns)].astype(np.float64)
