@@ -123,6 +123,7 @@ def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: S
     from diffbot.cli import synthesize_demonstrations as verb
     from diffbot.cli.config import Choice
     from diffbot.cli.synthesize import SynthesizeConfig
+    from diffbot.cli.synthesize_attempts import tally
     from diffbot.evaluation.demonstrate import variety
     from diffbot.methods.registry import build_config
     from diffbot.training.config import TrainingConfig
@@ -155,7 +156,7 @@ def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: S
     )
     figures = asdict(found)
     for name, phase in (("retargeting", 0), ("diffusion", 1)):
-        accepted, attempts = verb.tally(store, config.seed, phase)
+        accepted, attempts = tally(store, config.seed, phase)
         if attempts:
             figures[f"acceptance_{name}"] = accepted / attempts
     if fresh:  # what an interrupted command took before is not known

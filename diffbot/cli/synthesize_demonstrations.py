@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, count, islice
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,111 +13,41 @@ import torch
 from rich.console import Console
 
 from diffbot.cli.synthesize import SynthesizeConfig, digest, open_output
+from diffbot.cli.synthesize_attempts import (
+    DIFFUSION,
+    RETARGETING,
+    Proposal,
+    Propose,
+    Record,
+    Workshop,
+    first_seed,
+    refuse,
+    tally,
+)
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError
-from diffbot.evaluation.demonstrate import Attempt, attempt, replays, variety
-from diffbot.methods.bundle import LoadedPolicy, load_bundle
-from diffbot.methods.demonstrations import OBJECT, Demonstration, Scene, Sources, read, sources
-from diffbot.methods.retargeting import Path as GripperPath
+from diffbot.evaluation.demonstrate import variety
+from diffbot.methods.bundle import LoadedPolicy, load_bundle, plain
+from diffbot.methods.demonstrations import OBJECT, Demonstration, Scene, read, sources
 from diffbot.methods.retargeting import Pose
 from diffbot.methods.synthesizers.demo_augmentation import (
     SCENE,
     DemoAugmentation,
     DemoAugmentationConfig,
-    Demonstrator,
     fitted,
     retargeted,
     trajectory_dataset,
 )
 from diffbot.training.config import TrainingConfig
 
-FIRST_SEED = 1_000_000  # far from the seeds of recordings and of evaluations
-PHASE = 500_000  # seeds of one phase: re-targeting, then diffusion
-ENOUGH = 0.1  # of them that have to succeed
-RETARGETING, DIFFUSION = "re-targeting", "diffusion"
-MOST = 40  # attempts for one episode
 EXPLORED, TRAJECTORIES, TRAINING, RECORD = "explored.zarr", "trajectories.zarr", "training", "acceptance.json"
 
-Proposal = tuple[tuple[GripperPath, ...], str]
-Propose = Callable[[dict[str, np.ndarray], np.random.Generator], Proposal]
-"""(first observation, generator) -> one path for each segment, and where they come from."""
-Tried = tuple[int, Attempt, str]
-"""Number, episode, and where its paths come from."""
 
-
-@dataclass
-class Workshop:
-    """What every attempt needs. seed: of the whole command."""
-
-    env: Any
-    found: Sources
-    demonstrations: list[Demonstration]
-    source: EpisodeStore
-    config: DemoAugmentationConfig
-    seed: int
-
-    def attempts(self, propose: Propose, phase: int, start: int) -> Iterator[Tried]:
-        """Attempts number `start`, `start` + 1, ... of a phase; each depends on its number and the seed alone."""
-        from sim_envs.robosuite.set_points import towards
-
-        for number in count(start):
-            rng = np.random.default_rng([self.seed, phase, number])
-            label = ""
-
-            def begin(observation: dict[str, np.ndarray], rng: np.random.Generator = rng) -> Demonstrator:
-                nonlocal label
-                paths, label = propose(observation, rng)
-                return Demonstrator(paths, self.found.frames, self.found.scene, self.config, rng)
-
-            tried = attempt(self.env, begin, towards, first_seed(self.seed, phase) + number)
-            if tried.success and not replays(self.env, tried):
-                tried = replace(tried, success=False)
-            yield number, tried, label
-
-    def fill(
-        self, store: EpisodeStore, propose: Propose, phase: int, goal: int, trial: Sequence[Tried]
-    ) -> None:
-        """Append accepted attempts until there are `goal` episodes, going on behind those that are there.
-
-        trial: attempts 0, 1, ... where they were made already. Raises DataError after MOST attempts for each episode.
-        """
-        kept = tally(store, self.seed, phase)[1]
-        rest = [entry for entry in trial if entry[0] >= kept]
-        going_on = chain(rest, self.attempts(propose, phase, max(kept, len(trial))))
-        while len(store) < goal:
-            number, found, mode = next(going_on)
-            if number >= MOST * goal:
-                raise DataError(
-                    f"only {len(store)} of {goal} episodes after {number} attempts; '{store.path.name}' keeps them"
-                )
-            if found.success:
-                meta = {
-                    "success": np.bool_(True),
-                    "seed": found.seed,
-                    "mode": mode,
-                    "quality": "synthetic",
-                    "return": float(found.arrays["reward"].sum()),
-                }
-                store.append(found.arrays, meta)
-
-
-def first_seed(seed: int, phase: int) -> int:
-    """The environment seed of attempt 0 of a phase: 0 for re-targeting, 1 for diffusion."""
-    return FIRST_SEED + (2 * seed + phase) * PHASE
-
-
-def tally(store: EpisodeStore, seed: int, phase: int) -> tuple[int, int]:
-    """How many episodes of a phase a store holds, and how many attempts were made up to the last of them."""
-    seeds = store.meta("seed") if len(store) else np.zeros(0, np.int64)
-    mine = seeds[(seeds >= first_seed(seed, phase)) & (seeds < first_seed(seed, phase + 1))]
-    return len(mine), int(mine.max()) - first_seed(seed, phase) + 1 if len(mine) else 0
-
-
-def open_sources(
-    source: EpisodeStore, config: DemoAugmentationConfig, most: int
-) -> tuple[Sources, list[Demonstration]]:
-    """The first `most` episodes (0: all) as sources. Raises DataError where they do not fit."""
+def demonstrations_of(
+    source: EpisodeStore, config: DemoAugmentationConfig, most: int = 0
+) -> tuple[Scene, list[Demonstration]]:
+    """The first `most` episodes (0: all) as paths. Raises DataError where they do not fit."""
     from sim_envs.robosuite.set_points import set_points
 
     if source.independent:
@@ -144,8 +72,7 @@ def open_sources(
         return Pose(*set_points(*pose, arrays["action"], action.meaning))
 
     number = min(most or len(source), len(source))
-    demonstrations = [read(source, scene, points, index) for index in range(number)]
-    return sources(demonstrations, scene), demonstrations
+    return scene, [read(source, scene, points, index) for index in range(number)]
 
 
 def run(config: SynthesizeConfig) -> int:
@@ -154,7 +81,8 @@ def run(config: SynthesizeConfig) -> int:
     source = EpisodeStore.open(config.dataset)
     if config.episodes < 1:
         raise ConfigError("say how many demonstrations the dataset shall have: episodes=100")
-    found, demonstrations = open_sources(source, method, config.sources)
+    scene, demonstrations = demonstrations_of(source, method, config.sources)
+    found = sources(demonstrations, scene)
     folder = Path(config.run) if config.run else Path("runs") / f"{source.path.stem}_{config.method.name}"
     folder.mkdir(parents=True, exist_ok=True)
     env = simulator(source)
@@ -185,6 +113,7 @@ def synthesize(workshop: Workshop, config: SynthesizeConfig, folder: Path) -> in
     if workshop.found.left_out:
         console.print(f"left out, as their gripper commands differ: episodes {list(workshop.found.left_out)}")
     provenance: dict[str, Any] = {
+        "settings": plain(workshop.config),
         "synthetic": True,
         "verb": "synthesize",
         "method": config.method.name,
@@ -202,7 +131,7 @@ def synthesize(workshop: Workshop, config: SynthesizeConfig, folder: Path) -> in
     propose = proposals(workshop, load_bundle(bundle))
     trial = record.trial(DIFFUSION, workshop.attempts(propose, 1, 0), workshop.config.trial)
     problems = record.problems()
-    _refuse(problems, config.force)
+    refuse(problems, config.force)
     checks = {"passed": not problems, "problems": problems, "acceptance": record.values}
     store = open_output(
         Path(config.out),
@@ -228,7 +157,7 @@ def explore(
         return paths, "re-targeted " + ",".join(map(str, origin))
 
     trial = record.trial(RETARGETING, workshop.attempts(propose, 0, 0), workshop.config.trial)
-    _refuse(record.problems(), config.force)
+    refuse(record.problems(), config.force)
     store = open_output(folder / EXPLORED, workshop.source.contract, provenance, independent=False)
     workshop.fill(store, propose, 0, min(workshop.config.explore, config.episodes), trial)
     return store
@@ -242,7 +171,7 @@ def learn(workshop: Workshop, folder: Path, explored: EpisodeStore, training: Tr
         result = runs.resume(folder / TRAINING)
     else:
         found, path = workshop.found, folder / TRAJECTORIES
-        everything = [*workshop.demonstrations, *open_sources(explored, workshop.config, 0)[1]]
+        everything = [*workshop.demonstrations, *demonstrations_of(explored, workshop.config)[1]]
         alike = [d for d in everything if d.pattern == found.pattern]
         shutil.rmtree(path, ignore_errors=True)  # of a command that was killed before the training began
         trajectory_dataset(
@@ -285,42 +214,6 @@ def proposals(workshop: Workshop, model: LoadedPolicy) -> Propose:
         return method.propose(scene, found.pattern, model.transforms, generator), "diffused"
 
     return propose
-
-
-class Record:
-    """Acceptance of the trials, kept in the run's folder so that a command that goes on need not repeat them."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.values: dict[str, float] = json.loads(path.read_text()) if path.exists() else {}
-
-    def trial(self, name: str, attempts: Iterator[Tried], number: int) -> list[Tried]:
-        """The first `number` attempts, or none when their acceptance is on record."""
-        if name in self.values:
-            return []
-        tried = list(islice(attempts, number))
-        self.values[name] = sum(found.success for _, found, _ in tried) / len(tried)
-        part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.values))
-        part.replace(self.path)
-        return tried
-
-    def problems(self) -> list[str]:
-        """What is wrong with the acceptance, in words."""
-        return [
-            f"{rate:.0%} of the first attempts by {name} reached success (at least {ENOUGH:.0%})"
-            for name, rate in self.values.items()
-            if rate < ENOUGH
-        ]
-
-
-def _refuse(problems: list[str], force: bool) -> None:
-    if problems and not force:
-        raise DataError(
-            f"too few attempts succeed, nothing is written: {'; '.join(problems)}. Give more or other sources, smaller "
-            "bends (method.spread=0 method.turn=0), the symmetry of the objects (method.symmetry.NAME=N), longer training "
-            "(training.steps=...); or go on all the same, and mark it: force=true"
-        )
 
 
 def summary(workshop: Workshop, store: EpisodeStore, out: str, problems: list[str]) -> str:
