@@ -36,8 +36,8 @@ class Config:
     """Sizes; the defaults take about a minute of one core."""
 
     paths: int = 2000  # of the data
-    steps: int = 1500  # gradient steps
-    batch_size: int = 128
+    steps: int = 400  # gradient steps
+    batch_size: int = 64
     samples: int = 512  # planned paths under each set of conditions
     weight: float = 1.0  # of every condition
     seed: int = 0
