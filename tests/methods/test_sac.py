@@ -143,6 +143,7 @@ def test_acts_by_its_mean_and_explores_around_it() -> None:
     assert float(first.abs().max()) < 1.0
 
 
+@pytest.mark.slow
 def test_finds_the_best_action_of_a_bandit() -> None:
     """r = -4 (a - 0.5)^2 and the episode ends: the mean goes to 0.5, the entropy to its target.
 

@@ -221,6 +221,7 @@ def test_wrong_settings_are_named() -> None:
         action_range(Contract({"x": Field((1,))}, Action((1,)), rate=1.0))
 
 
+@pytest.mark.slow
 def test_learns_to_stay_at_the_origin(tmp_path: Path) -> None:
     fast = {"learning_rate": 3e-3, "weight_decay": 0.0, "betas": [0.9, 0.999], "warmup": 0}
     fast |= {"schedule": "constant", "gradient_clip": 0.0}
