@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 import sim_envs
 from diffbot.cli.config import parse
@@ -17,6 +18,8 @@ from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError
 from sim_envs.recording import record_episode
+from sim_envs.robosuite.actions import TRANSLATION
+from sim_envs.robosuite.set_points import set_points, towards
 
 SMALL = [
     "method=demo_augmentation",
@@ -60,6 +63,23 @@ def recorded(env: Any, tmp_path_factory: pytest.TempPathFactory) -> EpisodeStore
 def given(dataset: Path, folder: Path, *more: str) -> SynthesizeConfig:
     places = [f"dataset={dataset}", f"out={folder / 'out.zarr'}", f"run={folder / 'run'}"]
     return parse(SynthesizeConfig, [*SMALL, *places, *more])  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("mode", ["delta", "absolute"])
+def test_set_points_are_what_actions_head_for(env: Any, mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    observation, _ = env.reset(seed=0)
+    monkeypatch.setattr(env.unwrapped, "action_mode", mode)  # of the encoding; nothing is stepped
+    position = observation["robot0_eef_pos"] + np.array([0.01, -0.02, 0.03])
+    turned = Rotation.from_rotvec([0.1, 0.2, -0.1]) * Rotation.from_quat(observation["robot0_eef_quat"])
+    action = towards(env, position, turned.as_rotvec(), 1.0)
+    assert action[6] == 1.0
+    pose = observation["robot0_eef_pos"][None], observation["robot0_eef_quat"][None]
+    found, rotation = set_points(*pose, action[None], mode)
+    np.testing.assert_allclose(found[0], position, atol=1e-5)
+    assert (rotation[0] * turned.inv()).magnitude() < 1e-4
+    far = towards(env, position + 1.0, turned.as_rotvec(), 1.0)
+    reach = set_points(*pose, far[None], mode)[0][0] - observation["robot0_eef_pos"]
+    np.testing.assert_allclose(reach, [TRANSLATION] * 3, atol=1e-5)
 
 
 def test_accepted_episodes_replay_to_success_and_an_interrupted_command_goes_on(
