@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks._learned import finished
 from benchmarks._planning import DATASET, DIFFUSER, EPISODES, STEPS, collect_mixed
 from benchmarks.rows.p3 import DATASET as DEMONSTRATIONS
 from benchmarks.rows.p3 import collect
@@ -112,14 +113,16 @@ def trained(robot: Robot, folder: Path) -> Path:
     """The bundle of a finished training below `folder`; trains it, going on where an earlier call was stopped."""
     target = folder / "run"
     if (target / runs.RUN_FILE).exists():
-        finished = (target / "policy").exists()
-        return find_bundle(str(target)) if finished else runs.resume(target).bundle
+        report = target / "policy" / "report.json"  # every checkpoint writes a bundle
+        if report.exists() and json.loads(report.read_text())["steps"] >= robot.training["steps"]:
+            return report.parent
+        return finished(runs.resume(target)).bundle
     folder.mkdir(parents=True, exist_ok=True)
     robot.prepare(folder)
     training = TrainingConfig(threads=1, validation=0.0, tensorboard=False, **robot.training)
     settings = build_config(robot.method, dict(robot.options))
     spec = runs.RunSpec(robot.method, settings, folder / robot.dataset, training, task=robot.task)
-    return runs.start(spec, target).bundle
+    return finished(runs.start(spec, target)).bundle
 
 
 def measured(bundle: Path, config: Config, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
