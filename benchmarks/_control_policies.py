@@ -9,7 +9,6 @@ from typing import Any
 from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
 from diffbot.cli.evaluate import find_bundle
-from diffbot.errors import DiffbotError
 from diffbot.methods.registry import build_config
 from diffbot.training import run as runs
 from diffbot.training.config import TrainingConfig
@@ -45,6 +44,4 @@ def bundle_of(task: str, given: str, folder: Path) -> Path:
         settings = build_config("diffusion_policy", recipe.options)
         spec = runs.RunSpec("diffusion_policy", settings, dataset, training, task=recipe.id)
         result = runs.start(spec, run)
-    if result.outcome.stopped:
-        raise DiffbotError(f"training in '{run}' was stopped; the same command continues it")
-    return result.bundle
+    return result.finished().bundle

@@ -11,7 +11,7 @@ from typing import Any
 
 from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
-from diffbot.errors import ConfigError, DiffbotError
+from diffbot.errors import ConfigError
 from diffbot.evaluation.evaluate import EVALUATION_SEED, RolloutSettings, evaluate, summarize
 from diffbot.methods.bundle import LoadedPolicy, load_bundle, save_bundle
 from diffbot.methods.registry import build_config, method_by_name
@@ -75,10 +75,7 @@ def _train(config: LiftConfig, folder: Path) -> None:
         )
         settings = build_config("diffusion_policy", options)
         result = runs.start(runs.RunSpec("diffusion_policy", settings, dataset, training, 0, TASK), folder)
-    if result.outcome.stopped:
-        raise DiffbotError(
-            f"training in '{folder}' was stopped by {result.outcome.stopped}; the same command continues it"
-        )
+    result.finished()
 
 
 def success(config: LiftConfig, loaded: LoadedPolicy, backend: str, steps: int) -> dict[str, Any]:

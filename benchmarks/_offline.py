@@ -117,7 +117,7 @@ def run_arm(
         method, build_config(method, dict(options)), job.shared / DATASET, config, job.seed, task
     )
     start = time.process_time()
-    result = runs.start(spec, job.folder / "run")
+    result = runs.start(spec, job.folder / "run").finished()
     train_s = time.process_time() - start
     found = roll_out(result.bundle, task, episodes, seed=job.seed, env=env)
     logged = losses(job.folder / "run")

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks._learned import finished, losses
+from benchmarks._learned import losses
 from benchmarks._rows import Arm, Job, Outcome, Study
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore
@@ -108,7 +108,7 @@ def run(
         job.seed,
     )
     begun = time.process_time()
-    result = finished(runs.start(spec, job.folder / "run"))
+    result = runs.start(spec, job.folder / "run").finished()
     train_s = time.process_time() - begun
     kept = satisfied(sample(load_bundle(result.bundle), samples, conditions, 100000 + job.seed))
     figures = {name: float(kept[:, i].mean()) for i, name in enumerate(GATES)}

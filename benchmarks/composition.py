@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks import _two_gates as gates
-from benchmarks._learned import finished
 from diffbot.evaluation.bench import BenchResult
 from diffbot.methods.bundle import load_bundle
 from diffbot.methods.registry import build_config
@@ -60,7 +59,7 @@ def run(config: Config) -> BenchResult:
         spec = runs.RunSpec(
             "decision_diffuser", settings, folder / gates.DATASET, training, config.seed, gates.TASK
         )
-        policy = load_bundle(finished(runs.start(spec, folder / "run")).bundle)
+        policy = load_bundle(runs.start(spec, folder / "run").finished().bundle)
     ways: dict[str, np.ndarray] = {}
     figures: dict[str, float | int | str | bool] = {}
     rows: list[dict[str, Any]] = []

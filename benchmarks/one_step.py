@@ -14,7 +14,7 @@ import torch
 from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
 from diffbot.control import PolicyRunner
-from diffbot.errors import ConfigError, DiffbotError
+from diffbot.errors import ConfigError
 from diffbot.evaluation.bench import BenchResult, interleave
 from diffbot.evaluation.evaluate import EVALUATION_SEED, RolloutSettings, evaluate, summarize
 from diffbot.evaluation.statistics import overlap
@@ -122,21 +122,13 @@ def _train(
 ) -> None:
     """Start or continue a run; the same command continues one that a signal stopped."""
     if (folder / "run.yaml").exists():
-        _finished(runs.resume(folder, steps=steps))
+        runs.resume(folder, steps=steps).finished()
         return
     training = TrainingConfig(
         steps=steps, precision=config.precision, validation=0.0, checkpoint_every=500, tensorboard=False
     )
     settings = build_config(method, options)
-    _finished(runs.start(runs.RunSpec(method, settings, dataset, training, config.seed, task), folder))
-
-
-def _finished(result: runs.RunResult) -> None:
-    if result.outcome.stopped:
-        raise DiffbotError(
-            f"training in '{result.folder}' was stopped by {result.outcome.stopped} at step {result.outcome.step}; "
-            "the same command continues it"
-        )
+    runs.start(runs.RunSpec(method, settings, dataset, training, config.seed, task), folder).finished()
 
 
 def success(config: Config, task: str, bundle: Path) -> dict[str, Any]:

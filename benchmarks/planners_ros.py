@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks._learned import finished
 from benchmarks._planning import DATASET, DIFFUSER, EPISODES, STEPS, collect_mixed
 from benchmarks.rows.p3 import DATASET as DEMONSTRATIONS
 from benchmarks.rows.p3 import collect
@@ -116,13 +115,13 @@ def trained(robot: Robot, folder: Path) -> Path:
         report = target / "policy" / "report.json"  # every checkpoint writes a bundle
         if report.exists() and json.loads(report.read_text())["steps"] >= robot.training["steps"]:
             return report.parent
-        return finished(runs.resume(target)).bundle
+        return runs.resume(target).finished().bundle
     folder.mkdir(parents=True, exist_ok=True)
     robot.prepare(folder)
     training = TrainingConfig(threads=1, validation=0.0, tensorboard=False, **robot.training)
     settings = build_config(robot.method, dict(robot.options))
     spec = runs.RunSpec(robot.method, settings, folder / robot.dataset, training, task=robot.task)
-    return finished(runs.start(spec, target)).bundle
+    return runs.start(spec, target).finished().bundle
 
 
 def measured(bundle: Path, config: Config, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

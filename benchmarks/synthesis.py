@@ -191,6 +191,6 @@ def _train(config: Config, dataset: Path) -> Path:
     training = TrainingConfig(steps=config.steps, batch_size=512, validation=0.0, tensorboard=False)
     spec = runs.RunSpec("synther", build_config("synther", options), dataset, training, config.seed)
     start = time.monotonic()
-    result = runs.start(spec, folder)
+    result = runs.start(spec, folder).finished()
     print(f"trained {config.steps} steps in {time.monotonic() - start:.0f} s")
     return result.bundle

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.spatial.transform import Rotation
 
 from benchmarks._learned import METRICS, losses
 from benchmarks._rows import Arm, Job, Outcome, Results, Row, Study, Verdict
@@ -127,7 +126,7 @@ def study(
     """One task: the same demonstrations, seeds and episodes for all arms."""
     arms = []
     for label, learner in learners.items():
-        given = {
+        given: dict[str, Any] = {
             "task": task.id,
             "metric": task.metric,
             "method": learner.method,
@@ -156,11 +155,11 @@ def prepare(shared: Path, *, task: Task, episodes: int, quality: str) -> None:
 
 
 def to_set_points(shared: Path, task: str) -> None:
-    """Write each recorded delta as the pose that it sends the gripper to from where it was; the base looks along the world's axes."""
+    """Write each recorded delta as the pose that it sends the gripper to from where it was."""
     import sim_envs
     from diffbot.data.contract import Contract
     from diffbot.data.store import EpisodeStore
-    from sim_envs.robosuite.actions import ROTATION, TRANSLATION
+    from sim_envs.robosuite.set_points import set_points
 
     env: Any = sim_envs.make(task, action_mode="absolute")
     contract = Contract.from_dict(env.unwrapped.contract())
@@ -170,14 +169,12 @@ def to_set_points(shared: Path, task: str) -> None:
     with store.writer() as writer:
         for index in range(len(store), len(deltas)):
             arrays = dict(deltas.episode(index))
-            delta = arrays["action"].astype(np.float64)
-            position = arrays["robot0_eef_pos"] + TRANSLATION * delta[:, :3]
-            turned = Rotation.from_rotvec(ROTATION * delta[:, 3:6]) * Rotation.from_quat(
-                arrays["robot0_eef_quat"]
+            delta = arrays["action"]
+            position, turned = set_points(
+                arrays["robot0_eef_pos"], arrays["robot0_eef_quat"], delta, action_mode="delta"
             )
-            arrays["action"] = np.concatenate([position, turned.as_rotvec(), delta[:, 6:]], 1).astype(
-                np.float32
-            )
+            parts = (position, turned.as_rotvec(), delta[:, 6:])
+            arrays["action"] = np.concatenate(parts, 1).astype(np.float32)
             writer.append(arrays, deltas.episode_meta(index))
 
 
@@ -244,9 +241,8 @@ def run_arm(
     )
     config = build_config(method, dict(options))
     start = time.process_time()
-    result = runs.start(
-        runs.RunSpec(method, config, job.shared / dataset, training, job.seed, task), job.folder / "run"
-    )
+    spec = runs.RunSpec(method, config, job.shared / dataset, training, job.seed, task)
+    result = runs.start(spec, job.folder / "run").finished()
     train_s = time.process_time() - start
     found = roll_out(job.folder / "run" / "policies", task, episodes, job.seed, horizon, env)
     values = [METRICS[metric](task, part) for part in found]

@@ -165,7 +165,7 @@ def multiplied(
     half = EpisodeStore.open(job.shared / HALF)
     start = time.process_time()
     spec = runs.RunSpec("synther", build_config("synther", dict(options)), half.path, config, job.seed)
-    result = runs.start(spec, job.folder / "synther")
+    result = runs.start(spec, job.folder / "synther").finished()
     model = load_bundle(result.bundle)
     found = check(model, half, job.seed)
     out = EpisodeStore.create(

@@ -25,7 +25,7 @@ import torch
 import yaml
 
 from diffbot.data.transforms import TransformGroup
-from diffbot.errors import BundleError, ConfigError, ContractError, DataError
+from diffbot.errors import BundleError, ConfigError, ContractError, DataError, DiffbotError
 from diffbot.methods.bundle import (
     atomic_folder,
     load_tensors,
@@ -70,6 +70,15 @@ class RunResult:
     bundle: Path
     outcome: Outcome
     parameters: int
+
+    def finished(self) -> RunResult:
+        """This result, of a training that spent its budget. Raises DiffbotError for one that a signal cut short."""
+        if self.outcome.stopped:
+            raise DiffbotError(
+                f"the training in '{self.folder}' was stopped by {self.outcome.stopped} at step {self.outcome.step}. "
+                f"Continue it: diffbot train resume={self.folder}"
+            )
+        return self
 
 
 def start(spec: RunSpec, folder: Path, rollouts: Rollouts | None = None) -> RunResult:
