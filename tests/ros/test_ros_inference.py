@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 from pathlib import Path
@@ -62,7 +61,9 @@ def test_a_signal_waits_until_a_message_is_taken() -> None:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         with pytest.raises(KeyboardInterrupt), signals_later():
-            os.kill(os.getpid(), signal.SIGTERM)
+            signal.raise_signal(
+                signal.SIGTERM
+            )  # of this thread: `kill` may choose one that is scheduled later
             time.sleep(0.01)
             done.append("the block ran to its end")
         assert done and signal.getsignal(signal.SIGTERM) is stop
