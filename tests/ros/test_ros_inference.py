@@ -61,9 +61,7 @@ def test_a_signal_waits_until_a_message_is_taken() -> None:
     before = signal.signal(signal.SIGTERM, stop)
     try:
         with pytest.raises(KeyboardInterrupt), signals_later():
-            signal.raise_signal(
-                signal.SIGTERM
-            )  # of this thread: `kill` may choose one that is scheduled later
+            signal.raise_signal(signal.SIGTERM)  # `os.kill` may choose another thread, which runs later
             time.sleep(0.01)
             done.append("the block ran to its end")
         assert done and signal.getsignal(signal.SIGTERM) is stop
