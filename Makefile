@@ -37,10 +37,10 @@ $(VENV)/.ready: pyproject.toml $(MSGS)
 	$(BIN)/python -m pip install -q --no-build-isolation ./ros2_ws/src/diffbot_msgs
 	touch $@
 
-# Tests of real ROS processes keep time, so nothing runs beside them.
+# Tests of real ROS processes keep time, so nothing runs beside them; those of the nodes' parts share their fresh process.
 test: setup
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not ros"
-	$(BIN)/python -m pytest -m "ros and not slow"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --ignore tests/ros -m "not slow and not ros"
+	$(BIN)/python -m pytest -m "not slow" tests/ros
 
 test-all: setup
 	$(BIN)/python -m pytest -m "not ros"
