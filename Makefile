@@ -43,8 +43,8 @@ test: setup
 	$(BIN)/python -m pytest -m "not slow" tests/ros
 
 test-all: setup
-	$(BIN)/python -m pytest -m "not ros"
-	$(BIN)/python -m pytest -m "ros"
+	$(BIN)/python -m pytest --ignore tests/ros -m ""
+	$(BIN)/python -m pytest tests/ros -m ""
 
 check: setup
 	$(BIN)/ruff check .
