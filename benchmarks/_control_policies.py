@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.cli.evaluate import find_bundle
 from diffbot.methods.registry import build_config
 from diffbot.training import run as runs

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.errors import ConfigError
 from diffbot.evaluation.evaluate import EVALUATION_SEED, RolloutSettings, evaluate, summarize
 from diffbot.methods.bundle import LoadedPolicy, load_bundle, save_bundle

@@ -86,8 +86,8 @@ def options(data: Data, arm: str, width: int) -> dict[str, Any]:
 
 def prepare(shared: Path, *, data: Data) -> None:
     """Record the dataset, or go on where that stopped."""
-    from diffbot.cli.collect import CollectConfig
     from diffbot.cli.collect import run as collect
+    from diffbot.cli.collect_config import CollectConfig
 
     collect(CollectConfig(**data.collect, out=str(shared / DATASET), workers="1"))
 

@@ -74,7 +74,8 @@ PUBLISHED_GUIDE = {"guide_network": "unet", "guide_dims": [32, 64, 128], "sample
 
 def collect_mixed(shared: Path, task: str, episodes: int) -> None:
     """Record `episodes` of `MIX` below `shared`, going on where an earlier call stopped."""
-    from diffbot.cli.collect import CollectConfig, run
+    from diffbot.cli.collect import run
+    from diffbot.cli.collect_config import CollectConfig
 
     settings = CollectConfig(
         task=task,
@@ -90,7 +91,8 @@ def collect_mixed(shared: Path, task: str, episodes: int) -> None:
 
 def collect_recipe(shared: Path, name: str) -> None:
     """Record the recipe `name` at its published size below `shared`."""
-    from diffbot.cli.collect import CollectConfig, run
+    from diffbot.cli.collect import run
+    from diffbot.cli.collect_config import CollectConfig
 
     status = run(CollectConfig(recipe=name, fraction=1.0, out=str(shared / DATASET)))
     assert status == 0, f"recording {name} ended with status {status}"

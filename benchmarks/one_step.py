@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from diffbot.cli.collect import CollectConfig
 from diffbot.cli.collect import run as collect
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.control import PolicyRunner
 from diffbot.errors import ConfigError
 from diffbot.evaluation.bench import BenchResult, interleave

@@ -126,7 +126,8 @@ def trained(robot: Robot, folder: Path) -> Path:
 
 def measured(bundle: Path, config: Config, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """Figures and one row per seed of a planner's episodes in process and over ROS."""
-    from diffbot.cli.ros import DemoConfig, run_demo
+    from diffbot.cli.ros import run_demo
+    from diffbot.cli.ros_config import DemoConfig
 
     make_env, spec = task_environment(load_contract(bundle))
     seeds = range(config.seed, config.seed + config.episodes)

@@ -169,8 +169,8 @@ def _evaluations(name: str, config: Config) -> int:
 def _dataset(config: Config) -> Path:
     if config.dataset:
         return Path(config.dataset)
-    from diffbot.cli.collect import CollectConfig
     from diffbot.cli.collect import run as collect
+    from diffbot.cli.collect_config import CollectConfig
 
     path = Path(config.folder) / f"{config.recipe}.zarr"
     if not path.exists():

@@ -180,8 +180,8 @@ def to_set_points(shared: Path, task: str) -> None:
 
 def collect(shared: Path, *, task: str, episodes: int, quality: str) -> None:
     """Demonstrations in `shared`: a link to datasets/systems where they are there already, else recorded by `diffbot collect`."""
-    from diffbot.cli.collect import CollectConfig
     from diffbot.cli.collect import run as record
+    from diffbot.cli.collect_config import CollectConfig
 
     target = shared / DATASET
     ready = Path("datasets/systems") / f"{'pusht' if task.startswith('pusht') else task.split('/')[-1]}.zarr"
@@ -202,14 +202,17 @@ def collect(shared: Path, *, task: str, episodes: int, quality: str) -> None:
 
 
 def _holds(path: Path, task: str, episodes: int) -> bool:
-    """Whether a finished collection of the expert lies there: as many episodes, no failures."""
+    """Whether a finished collection of today's expert lies there: as many episodes, no failures."""
+    import sim_envs
     from diffbot.data.store import EpisodeStore
 
     if not path.exists():
         return False
     store = EpisodeStore.open(path)
-    same = store.contract.task == task and store.provenance.get("quality") == "expert"
-    return same and len(store) == episodes and not store.provenance.get("keep_failures")
+    version = sim_envs.expert(task, seed=0, quality="expert").version
+    known = {"quality": "expert", "expert_version": version, "keep_failures": False}
+    same = store.contract.task == task and all(store.provenance.get(key) == known[key] for key in known)
+    return same and len(store) == episodes
 
 
 def run_arm(

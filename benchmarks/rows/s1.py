@@ -100,8 +100,8 @@ def study(
 
 def prepare(shared: Path, *, recipe: str, fraction: float) -> None:
     """All the data and half of its episodes."""
-    from diffbot.cli.collect import CollectConfig
     from diffbot.cli.collect import run as collect
+    from diffbot.cli.collect_config import CollectConfig
 
     collect(CollectConfig(recipe=recipe, fraction=fraction, out=str(shared / ALL), workers="1"))
     if not (shared / HALF).exists():

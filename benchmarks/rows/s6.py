@@ -122,8 +122,8 @@ def synthesize(shared: Path, few: EpisodeStore, recorded: EpisodeStore, sizes: S
     """`diffbot synthesize` on the few, and its figures: acceptance, seconds, distance to the sources, coverage."""
     from diffbot.cli import synthesize_demonstrations as verb
     from diffbot.cli.config import Choice
-    from diffbot.cli.synthesize import SynthesizeConfig
     from diffbot.cli.synthesize_attempts import tally
+    from diffbot.cli.synthesize_config import SynthesizeConfig
     from diffbot.evaluation.demonstrate import variety
     from diffbot.methods.registry import build_config
     from diffbot.training.config import TrainingConfig

@@ -25,7 +25,7 @@ from sim_envs.teleoperation.episode import Demonstration
 from sim_envs.teleoperation.session import TeleoperationSession
 
 if TYPE_CHECKING:
-    from diffbot.cli.collect import CollectConfig
+    from diffbot.cli.collect_config import CollectConfig
 
 HORIZON_FACTOR = 20  # people are slower than scripts: times the task's horizon in steps
 
@@ -91,7 +91,7 @@ def drop_last(store: EpisodeStore) -> None:
 
 def run_device(config: CollectConfig) -> int:
     """Teleoperate until the dataset holds the asked number of episodes or the operator quits."""
-    from diffbot.cli.collect import FIRST_EVALUATION_SEED
+    from diffbot.cli.collect_parts import FIRST_EVALUATION_SEED
 
     check_device(config.device)
     spec = sim_envs.spec(config.task)

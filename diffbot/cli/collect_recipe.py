@@ -11,7 +11,7 @@ import yaml
 from diffbot.errors import ConfigError, unknown
 
 if TYPE_CHECKING:
-    from diffbot.cli.collect import CollectConfig
+    from diffbot.cli.collect_config import CollectConfig
 
 # A recipe decides what is in the dataset; these settings say how much of it to make, and where.
 FREE = ("recipe", "fraction", "out", "workers", "resume")

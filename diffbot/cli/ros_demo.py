@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from diffbot_ros.episodes import Episode, EpisodeClient, summary
 from diffbot_ros.graphs import GraphSettings, simulation
@@ -26,7 +27,8 @@ from rich.progress import (
 from rich.table import Table
 
 from diffbot.cli.evaluate import find_bundle
-from diffbot.cli.ros import DemoConfig, graph_settings, milliseconds, raising_on_term
+from diffbot.cli.ros_config import DemoConfig, graph_settings
+from diffbot.cli.termination import raising_on_term
 from diffbot.control.load import load_runner
 from diffbot.evaluation.statistics import wilson_interval
 
@@ -133,3 +135,8 @@ def _print(record: dict[str, Any], differences: list[str], path: Path) -> None:
     for line in differences[:5]:
         console.print(f"[red]{line}", highlight=False)
     console.print(f"written: {path}", highlight=False)
+
+
+def milliseconds(values: list[float], quantile: float) -> float:
+    """A quantile of seconds, in ms."""
+    return round(1e3 * float(np.quantile(values, quantile)), 3) if values else float("nan")

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +10,8 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from diffbot.cli.config import group
+from diffbot.cli.synthesize_config import SynthesizeConfig
+from diffbot.cli.synthesize_output import digest, open_output
 from diffbot.cli.verb import Verb
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
@@ -22,28 +20,8 @@ from diffbot.errors import ConfigError, DataError, unknown
 from diffbot.evaluation.synthesis import Quality, quality
 from diffbot.methods.bundle import LoadedPolicy, load_bundle
 from diffbot.methods.registry import methods
-from diffbot.training.config import TrainingConfig
 
 TRIAL = 4000
-
-
-@dataclass(frozen=True)
-class SynthesizeConfig:
-    """What is learned from, and how much is drawn."""
-
-    dataset: str = "???"  # the recorded episodes
-    out: str = "???"  # where the synthesized dataset goes
-    method: Any = group("method", "synther")
-    episodes: int = 0  # how many demonstrations the dataset shall have (synthesizers of demonstrations)
-    sources: int = 0  # they start from the first so many episodes; 0: all
-    bundle: str = ""  # a trained synthesizer to use instead of training one
-    run: str = ""  # folder of the training; default runs/<dataset>_<method>, continued when it exists
-    transitions: int = 0  # how many are drawn; 0: as many as the dataset has
-    seed: int = 0  # of training and of the draws
-    block: int = 2000  # transitions that are drawn and stored at once
-    solver: str = ""  # another solver than the synthesizer was trained with, such as edm_heun
-    force: bool = False  # write, and mark, samples that fail their checks
-    training: TrainingConfig = field(default_factory=lambda: TrainingConfig(validation=0.0))
 
 
 def run(config: SynthesizeConfig) -> int:
@@ -162,27 +140,6 @@ def _train(config: SynthesizeConfig) -> Path:
             f"training in '{folder}' was stopped by {result.outcome.stopped}; the same command goes on"
         )
     return result.bundle
-
-
-def open_output(
-    path: Path, contract: Contract, provenance: dict[str, Any], independent: bool = True
-) -> EpisodeStore:
-    """A new store, or the one that an interrupted command of the same settings left."""
-    if not path.exists():
-        return EpisodeStore.create(path, contract, provenance, independent=independent)
-    store = EpisodeStore.open(path, "a")
-    known = json.loads(json.dumps(provenance))
-    if store.provenance != known:
-        changed = [key for key in known if store.provenance.get(key) != known[key]]
-        raise DataError(
-            f"'{path}' holds another dataset (it differs in {', '.join(changed)}). Choose another out="
-        )
-    return store
-
-
-def digest(bundle: Path) -> str:
-    """SHA-256 of a bundle's weights."""
-    return hashlib.sha256((bundle / "policy.safetensors").read_bytes()).hexdigest()
 
 
 VERB = Verb(

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from diffbot.cli.synthesize import SynthesizeConfig, digest, open_output
 from diffbot.cli.synthesize_attempts import (
     DIFFUSION,
     RETARGETING,
@@ -24,6 +23,8 @@ from diffbot.cli.synthesize_attempts import (
     refuse,
     tally,
 )
+from diffbot.cli.synthesize_config import SynthesizeConfig
+from diffbot.cli.synthesize_output import digest, open_output
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError

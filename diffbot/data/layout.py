@@ -16,9 +16,10 @@ from numcodecs import Blosc
 from zarr.abc.store import Store
 from zarr.codecs import BloscCodec
 from zarr.errors import GroupNotFoundError, NodeNotFoundError
-from zarr.storage import LocalStore, ZipStore
+from zarr.storage import ZipStore
 
 from diffbot.data.codecs import Jpeg
+from diffbot.data.durable import DurableStore
 from diffbot.errors import DataError, unknown
 
 DATA, META, ENDS = "data", "meta", "episode_ends"
@@ -131,7 +132,7 @@ def _compressor(group: zarr.Group, image: bool, codec: ImageCodec, dtype: np.dty
 def _store(path: Path, mode: Literal["r", "a"]) -> tuple[Store, str]:
     """The zarr store and the path of the group in it."""
     if path.is_dir():
-        return LocalStore(path, read_only=mode == "r"), ""
+        return DurableStore(path, read_only=mode == "r"), ""
     if mode != "r":
         raise DataError(
             f"{path} is a zip file, which can only be read. Unpack or import it to a folder to change it"

@@ -15,6 +15,7 @@ import zarr
 
 from diffbot.data import layout
 from diffbot.data.contract import Contract
+from diffbot.data.durable import sync, sync_tree
 from diffbot.data.repair import TailReport, committed_ends, inspect_tail, repair_tail
 from diffbot.data.writer import Writer, writer_lock
 from diffbot.errors import DataError, nearest
@@ -73,7 +74,9 @@ class EpisodeStore:
                 layout.create_array(data, key, field.shape, np.dtype(field.dtype), image, image_codec)
             layout.create_array(data, "action", contract.action.shape, np.dtype(contract.action.dtype))
             layout.create_meta(meta, layout.ENDS, (), np.dtype(np.int64))
+            sync_tree(scratch)
             os.rename(scratch, path)
+            sync([path / name for name in os.listdir(path) if (path / name).is_file()])
         except OSError as error:
             raise DataError(f"cannot make a dataset at {path}: {error}") from error
         finally:

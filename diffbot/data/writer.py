@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from diffbot.data import layout
 from diffbot.data.contract import Contract
+from diffbot.data.durable import DurableStore
 from diffbot.data.repair import cut
 from diffbot.errors import DataError
 
@@ -88,10 +89,18 @@ class Writer:
             if name not in self._meta:
                 layout.create_meta(self._meta, name, value.shape, value.dtype)
             self._extend(layout.array(self._meta, name), episodes, value[None])
+        self._settle()
         # The commit. Growing the array adds a zero, which readers ignore; writing the chunk is one atomic rename.
         self._extend(layout.array(self._meta, layout.ENDS), episodes, np.array([steps + length], np.int64))
+        self._settle()
         self._ends = np.append(self._ends, steps + length)
         return episodes
+
+    def _settle(self) -> None:
+        """Return when all that was written is on the disk: rows before the commit, and the commit before its report."""
+        store = self._root.store
+        if isinstance(store, DurableStore):
+            store.settle()
 
     def _forget_optional(self) -> None:
         """Drop arrays of a first episode that was never committed; the first committed one decides which there are."""

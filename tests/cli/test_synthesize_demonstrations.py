@@ -13,7 +13,8 @@ from scipy.spatial.transform import Rotation
 import sim_envs
 from diffbot.cli.config import parse
 from diffbot.cli.data_replay import replay
-from diffbot.cli.synthesize import SynthesizeConfig, run
+from diffbot.cli.synthesize import run
+from diffbot.cli.synthesize_config import SynthesizeConfig
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
 from diffbot.errors import ConfigError, DataError

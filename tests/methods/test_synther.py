@@ -11,7 +11,8 @@ import torch
 
 from diffbot.cli import report, synthesize
 from diffbot.cli.config import parse
-from diffbot.cli.synthesize import SynthesizeConfig, draw, gather
+from diffbot.cli.synthesize import draw, gather
+from diffbot.cli.synthesize_config import SynthesizeConfig
 from diffbot.control import PolicyRunner
 from diffbot.data.contract import Action, Contract, Field
 from diffbot.data.store import EpisodeStore

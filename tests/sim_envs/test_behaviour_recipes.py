@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sim_envs
-from diffbot.cli.collect import CollectConfig, run
+from diffbot.cli.collect import run
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.cli.collect_parts import FIRST_EVALUATION_SEED, Plan, parts_of
 from diffbot.cli.collect_recipe import recipe_names, with_recipe
 from diffbot.cli.main import main

@@ -15,7 +15,8 @@ import pytest
 import yaml
 
 import sim_envs
-from diffbot.cli.collect import CollectConfig, default_path, run
+from diffbot.cli.collect import default_path, run
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.cli.collect_worker import Job, WorkerPool
 from diffbot.cli.config import parse
 from diffbot.cli.main import main

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sim_envs
-from diffbot.cli.collect import CollectConfig
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.cli.collect_device import StoreArchive
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore

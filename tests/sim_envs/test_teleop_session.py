@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sim_envs
-from diffbot.cli.collect import CollectConfig
+from diffbot.cli.collect_config import CollectConfig
 from diffbot.cli.collect_device import StoreArchive, drop_last
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore

@@ -8,30 +8,13 @@ from __future__ import annotations
 import copy
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from diffbot.control.engine.step import Step, StepModule, StepNetwork
 from diffbot.errors import ConfigError, unknown
-
-Step = Callable[[Tensor, Tensor], Tensor]
-
-
-class StepNetwork(Protocol):
-    """A network whose dependence on (time, condition) passes through one modulation vector per step."""
-
-    def precompute(self, times: Tensor, condition: Any) -> Any:
-        """What does not depend on x: an object with time_part [S, M] and condition_part [B, M] or None."""
-
-    def modulated(self, x: Tensor, modulation: Tensor) -> Tensor:
-        """The network given the sum of both parts [B or 1, M]."""
-
-
-def can_accelerate(module: nn.Module) -> bool:
-    """Whether a module offers the hooks of `StepNetwork`."""
-    return callable(getattr(module, "precompute", None)) and callable(getattr(module, "modulated", None))
 
 
 def build_eager(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
@@ -41,7 +24,7 @@ def build_eager(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
 
 def build_compile(network: StepNetwork, x: Tensor, modulation: Tensor) -> Step:
     """torch.compile with frozen weights, which lets the CPU back end pack them for oneDNN. Needs a C++ compiler."""
-    frozen = _Step(cast(nn.Module, copy.deepcopy(network)).requires_grad_(False).eval())
+    frozen = StepModule(cast(nn.Module, copy.deepcopy(network)).requires_grad_(False).eval())
     compiled = torch.compile(frozen, dynamic=False, fullgraph=True, options={"freezing": True})
 
     def step(x: Tensor, modulation: Tensor) -> Tensor:
@@ -110,27 +93,3 @@ def choose_backend(name: str, device: torch.device) -> str:
     if name not in BACKENDS:
         raise unknown("backend", name, [*BACKENDS, "auto"])
     return name
-
-
-class _Step(nn.Module):
-    """`modulated` as a module's forward, for exporters and compilers."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
-        return cast(Tensor, cast(Any, self.network).modulated(x, modulation))
-
-
-def exportable(network: StepNetwork, layout: str) -> nn.Module:
-    """A frozen copy as (x, modulation) -> output, with convolutions written in `layout` where the network has a choice."""
-    module = cast(Any, network)
-    config: Any = getattr(module, "config", None)
-    if getattr(config, "layout", layout) == layout:
-        fresh = copy.deepcopy(module)
-    else:
-        fresh = type(module)(replace(config, layout=layout), module.sizes)
-        fresh.load_state_dict(module.state_dict())
-    fresh.__dict__.pop("forward", None)
-    return _Step(fresh.requires_grad_(False).eval())

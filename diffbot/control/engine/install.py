@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from diffbot.control.engine.backends import BACKENDS, Step, can_accelerate, choose_backend
+from diffbot.control.engine.backends import BACKENDS, choose_backend
+from diffbot.control.engine.step import Step, can_accelerate
 
 MOST_TIMES = 4096
 # Largest difference from the plain network that "auto" accepts, relative to the output's size where that exceeds 1.

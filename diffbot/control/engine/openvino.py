@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from diffbot.control.engine.backends import StepNetwork, exportable
+from diffbot.control.engine.step import StepNetwork, exportable
 from diffbot.errors import require
 
 # Matrix products below this many weights stay in floating point: they cost no traffic and hold the first and last layer.
