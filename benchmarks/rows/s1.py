@@ -3,14 +3,17 @@ inside the replay of an agent that explores."""
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
+from json import dumps, loads
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock
 
 from benchmarks._learned import run_learned
 from benchmarks._rows import Arm, Job, Outcome, Results, Row, Study, Verdict
@@ -153,7 +156,25 @@ def run_arm(
 def multiplied(
     job: Job, steps: int, options: Mapping[str, Any], transitions: int
 ) -> tuple[Path, dict[str, float]]:
-    """Half of the data and `transitions` drawn by a SynthER that was trained on it, as one dataset."""
+    """Half of the data and `transitions` drawn by a SynthER that was trained on it, as one dataset.
+
+    Both learners of a seed are given the same one; who comes first makes it.
+    """
+    folder = job.shared / f"synther_seed_{job.seed}"
+    with FileLock(folder.with_suffix(".lock")):
+        done = folder / "figures.json"
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)  # what an interrupted call left
+            folder.mkdir()
+            found = synthesize(folder, job.shared / HALF, job.seed, steps, options, transitions)
+            done.write_text(dumps(found, indent=1) + "\n")
+    return folder / "both.zarr", loads(done.read_text())
+
+
+def synthesize(
+    folder: Path, dataset: Path, seed: int, steps: int, options: Mapping[str, Any], transitions: int
+) -> dict[str, float]:
+    """Train, draw, and merge into `folder`/both.zarr; what the checks found and the CPU seconds of all that."""
     config = TrainingConfig(
         steps=steps,
         threads=1,
@@ -162,24 +183,24 @@ def multiplied(
         log_every=max(1, steps // 20),
         batch_size=256,
     )
-    half = EpisodeStore.open(job.shared / HALF)
+    half = EpisodeStore.open(dataset)
     start = time.process_time()
-    spec = runs.RunSpec("synther", build_config("synther", dict(options)), half.path, config, job.seed)
-    result = runs.start(spec, job.folder / "synther").finished()
+    spec = runs.RunSpec("synther", build_config("synther", dict(options)), half.path, config, seed)
+    result = runs.start(spec, folder / "run").finished()
     model = load_bundle(result.bundle)
-    found = check(model, half, job.seed)
+    found = check(model, half, seed)
     out = EpisodeStore.create(
-        job.folder / "synthetic.zarr",
+        folder / "synthetic.zarr",
         half.contract,
-        {"synthetic": True, "method": "synther", "seed": job.seed, "checks": found.record()},
+        {"synthetic": True, "method": "synther", "seed": seed, "checks": found.record()},
         independent=True,
     )
     block = min(5000, transitions)
     for number in range(transitions // block):
-        out.append(draw(model, block, [job.seed, number])[0], {"block": number})
-    both = merge([half, EpisodeStore.open(out.path)], job.folder / "both.zarr")
+        out.append(draw(model, block, [seed, number])[0], {"block": number})
+    merge([half, EpisodeStore.open(out.path)], folder / "both.zarr")
     figures = {f"synther_{name}": value for name, value in found.record().items()}
-    return both.path, figures | {"synther_s": time.process_time() - start}
+    return figures | {"synther_s": time.process_time() - start}
 
 
 def judge(results: Results) -> Verdict:
