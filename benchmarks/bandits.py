@@ -23,6 +23,8 @@ from diffbot.methods.registry import build_config, method_by_name
 from sim_envs.toy.env import REWARD_NOISE
 
 SUMMARY = "2-D bandits: modes covered by imitation, distance to the optimum of reinforcement"
+# Five steps, which suffice where actions have one mode or two, blur what lies between four; the published toys take 50.
+CHAIN = {"diffusion_steps": 20}
 SMALL = {"width": 64, "depth": 3, "residual": False, "time_dim": 16, "time_scale": 5.0}
 RATES: dict[str, Any] = {"optimizer": {"learning_rate": 1e-3}, "critic_optimizer": {"learning_rate": 1e-3}}
 CRITIC = {"critic": {"width": 64, "depth": 2, "activation": "mish"}}
@@ -31,19 +33,28 @@ CRITIC = {"critic": {"width": 64, "depth": 2, "activation": "mish"}}
 ARMS: dict[str, tuple[str, dict[str, Any], bool]] = {
     "BC": ("bc_mlp", {"width": 64}, False),
     "BC-GMM": ("bc_gmm", {"width": 64, "horizon": 1, "action_horizon": 1, "observation_horizon": 1}, False),
+    # IDQL's behaviour is learned apart from its critic; a single candidate is a draw from it.
     "Diffusion-BC": (
-        "diffusion_ql",
-        {"network_options": SMALL, **CRITIC, **RATES, "eta": 0.0, "candidates": 1},
+        "idql",
+        {"network": "mlp", "network_options": SMALL, **CHAIN, **CRITIC, **RATES, "candidates": 1},
         False,
     ),
     "TD3+BC": ("td3_bc", {"width": 64, **CRITIC, **RATES}, True),
     "IQL": ("iql", {"width": 64, **CRITIC, **RATES, "expectile": 0.9, "beta": 10.0}, True),
     "IDQL": (
         "idql",
-        {"network": "mlp", "network_options": SMALL, **CRITIC, **RATES, "level": 0.9, "selection": "greedy"},
+        {
+            "network": "mlp",
+            "network_options": SMALL,
+            **CHAIN,
+            **CRITIC,
+            **RATES,
+            "level": 0.9,
+            "selection": "greedy",
+        },
         True,
     ),
-    "Diffusion-QL": ("diffusion_ql", {"network_options": SMALL, **CRITIC, **RATES}, True),
+    "Diffusion-QL": ("diffusion_ql", {"network_options": SMALL, **CHAIN, **CRITIC, **RATES}, True),
 }
 
 
