@@ -83,7 +83,9 @@ class Chain:
 
     def sample(self, network: Any, prepared: Prepared, noise: Tensor) -> Tensor:
         """Actions [B, A] in [-1, 1] from noise [K, B, A]; differentiable in the network and the state."""
-        return self._rest(network, prepared, noise, network.modulated(noise[0], prepared.time[0] + prepared.state))
+        return self._rest(
+            network, prepared, noise, network.modulated(noise[0], prepared.time[0] + prepared.state)
+        )
 
     def loss(self, network: Any, prepared: Prepared, action: Tensor, index: Tensor, noise: Tensor) -> Tensor:
         """Mean squared error of the predicted noise: action and noise [B, A], index [B] in 0..K-1 (0 is the noisiest)."""
