@@ -23,7 +23,7 @@ from diffbot.methods.registry import build_config, method_by_name
 from sim_envs.toy.env import REWARD_NOISE
 
 SUMMARY = "2-D bandits: modes covered by imitation, distance to the optimum of reinforcement"
-# Five steps, which suffice where actions have one mode or two, blur what lies between four; the published toys take 50.
+# Five steps, the default, fill the square between the four modes after as many updates.
 CHAIN = {"diffusion_steps": 20}
 SMALL = {"width": 64, "depth": 3, "residual": False, "time_dim": 16, "time_scale": 5.0}
 RATES: dict[str, Any] = {"optimizer": {"learning_rate": 1e-3}, "critic_optimizer": {"learning_rate": 1e-3}}
