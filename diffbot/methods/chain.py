@@ -83,45 +83,21 @@ class Chain:
 
     def sample(self, network: Any, prepared: Prepared, noise: Tensor) -> Tensor:
         """Actions [B, A] in [-1, 1] from noise [K, B, A]; differentiable in the network and the state."""
-        return self._rest(
-            network, prepared, noise, network.modulated(noise[0], prepared.time[0] + prepared.state)
-        )
-
-    def loss(self, network: Any, prepared: Prepared, action: Tensor, index: Tensor, noise: Tensor) -> Tensor:
-        """Mean squared error of the predicted noise: action and noise [B, A], index [B] in 0..K-1 (0 is the noisiest)."""
-        x, modulation = self._noisy(prepared, action, index, noise)
-        return (network.modulated(x, modulation) - noise).square().mean()
-
-    def loss_and_sample(
-        self, network: Any, prepared: Prepared, action: Tensor, index: Tensor, noise: Tensor, draws: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """`loss` and `sample` of the same states, the first step of the chain in one pass with the loss: it starts from noise
-        alone."""
-        x, modulation = self._noisy(prepared, action, index, noise)
-        both = network.modulated(
-            torch.cat([x, draws[0]]), torch.cat([modulation, prepared.time[0] + prepared.state])
-        )
-        predicted, first = both.chunk(2)
-        return (predicted - noise).square().mean(), self._rest(network, prepared, draws, first)
-
-    def _noisy(
-        self, prepared: Prepared, action: Tensor, index: Tensor, noise: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        x = self._alphas[index] * action + self._sigmas[index] * noise
-        return x, prepared.time[index] + prepared.state
-
-    def _rest(self, network: Any, prepared: Prepared, noise: Tensor, eps: Tensor) -> Tensor:
-        """All that follows the network's first call on noise[0], which gave `eps`."""
         x = noise[0]
         for k, step in enumerate(self.table):
-            if k:
-                eps = network.modulated(x, prepared.time[k] + prepared.state)
+            eps = network.modulated(x, prepared.time[k] + prepared.state)
             # (x - sigma eps) / alpha in one pass over memory
             x0 = torch.add(x / step.alpha, eps, alpha=-step.sigma / step.alpha).clamp(-1.0, 1.0)
             if k == self.steps - 1:
                 return x0
             x = torch.add(step.keep * x, x0, alpha=step.pull).add_(noise[k + 1], alpha=step.std)
         raise AssertionError("a chain has at least one step")
+
+    def loss(self, network: Any, prepared: Prepared, action: Tensor, index: Tensor, noise: Tensor) -> Tensor:
+        """Mean squared error of the predicted noise: action and noise [B, A], index [B] in 0..K-1 (0 is the noisiest)."""
+        x = self._alphas[index] * action + self._sigmas[index] * noise
+        predicted = network.modulated(x, prepared.time[index] + prepared.state)
+        return (predicted - noise).square().mean()
 
     def draw_index(self, rows: int, generator: torch.Generator) -> Tensor:
         """Uniform steps for `loss`, int64 [rows]."""

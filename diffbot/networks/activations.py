@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import torch
@@ -12,10 +11,6 @@ from torch import Tensor, nn
 LARGEST = 20.0  # from here on mish(x) = x in float32, and exp(x)^4 is far from overflow
 FEW = 4096  # up to so many elements the dispatch of our passes costs more than PyTorch's one slow pass
 BLOCK = 1 << 16  # elements at a time, so that all passes but the first find them in the second-level cache
-
-# Fresh memory of this size is given back to the system and faulted in again at every call, which takes longer than the
-# arithmetic; so each thread keeps its own.
-_LOCAL = threading.local()
 
 
 class Mish(nn.Module):
@@ -41,24 +36,9 @@ def mish(x: Tensor) -> Tensor:
         return out
     if x.dtype != torch.float32 or x.numel() <= FEW:
         return F.mish(x)
-    x = x.contiguous()
-    out = torch.empty_like(x)
-    side = _scratch()[0]
-    for given, value in zip(x.view(-1).split(BLOCK), out.view(-1).split(BLOCK), strict=True):
-        e = torch.clamp(given, max=LARGEST, out=side[: len(given)]).exp_()
-        n = torch.add(e, 2.0, out=value).mul_(e)
-        n.div_(torch.add(n, 2.0, out=e)).mul_(given)
-    return out
-
-
-def _scratch() -> Tensor:
-    """float32 [4, BLOCK] of this thread, with whatever was left there."""
-    found: Tensor | None = getattr(_LOCAL, "scratch", None)
-    if found is None:
-        # Made under inference mode it could not be written in training.
-        with torch.inference_mode(False):
-            found = _LOCAL.scratch = torch.empty(4, BLOCK)
-    return found
+    e = x.clamp(max=LARGEST).exp_()
+    n = (e + 2.0).mul_(e)
+    return n.div_(n + 2.0).mul_(x)
 
 
 class _Mish(torch.autograd.Function):
@@ -69,7 +49,7 @@ class _Mish(torch.autograd.Function):
         x = x.contiguous()
         out, derivative = torch.empty_like(x), torch.empty_like(x)
         wide = x.dtype == torch.float32
-        scratch = _scratch()
+        scratch = torch.empty(1 if wide else 4, min(BLOCK, x.numel()))
         blocks = (tensor.view(-1).split(BLOCK) for tensor in (x, out, derivative))
         for given, value, slope in zip(*blocks, strict=True):
             side = scratch[:, : len(given)]

@@ -83,27 +83,6 @@ def test_the_loss_is_the_denoising_loss(name: str) -> None:
     torch.testing.assert_close(mine, theirs)
 
 
-@pytest.mark.parametrize("steps", [1, 5])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_loss_and_sample_in_one_are_the_loss_and_the_sample(name: str, steps: int) -> None:
-    """Values and the gradient of both together."""
-    net, chain = network(name), Chain(steps)
-    generator = torch.Generator().manual_seed(0)
-    state, action, noise = (torch.randn(9, d, generator=generator) for d in (3, 2, 2))
-    index, draws = chain.draw_index(9, generator), chain.noise(9, 2, generator)
-    weights = list(net.parameters())
-    prepared = chain.prepare(net, state)
-    apart = chain.loss(net, prepared, action, index, noise), chain.sample(net, prepared, draws)
-    slopes = torch.autograd.grad(apart[0] + apart[1].sum(), weights)
-    prepared = chain.prepare(net, state)
-    both = chain.loss_and_sample(net, prepared, action, index, noise, draws)
-    for mine, theirs in zip(both, apart, strict=True):
-        torch.testing.assert_close(mine, theirs)
-    together = torch.autograd.grad(both[0] + both[1].sum(), weights)
-    for mine, theirs in zip(together, slopes, strict=True):
-        torch.testing.assert_close(mine, theirs, atol=1e-5, rtol=1e-4)
-
-
 def test_the_gradient_passes_through_every_step_of_the_chain() -> None:
     """The derivative of the drawn action by one weight equals a finite difference in double precision."""
     chain = Chain(5)

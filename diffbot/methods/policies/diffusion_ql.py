@@ -134,7 +134,8 @@ class DiffusionQL(OfflinePolicy):
         first = torch.randn(rows, self.flat_action_dim, generator=generator, device=generator.device)
         member = int(torch.randint(2, (), generator=generator, device=generator.device))
         prepared = self.chain.prepare(actor, data.state)
-        denoising, action = self.chain.loss_and_sample(actor, prepared, data.action, index, first, noise)
+        denoising = self.chain.loss(actor, prepared, data.action, index, first)
+        action = self.chain.sample(actor, prepared, noise)
         with frozen(critic):
             q = critic(data.state, action, member=member)
         with torch.no_grad():
