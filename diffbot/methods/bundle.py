@@ -32,6 +32,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from diffbot.data.contract import Contract
+from diffbot.data.durable import sync_tree
 from diffbot.data.transforms import TransformGroup
 from diffbot.errors import BundleError, DiffbotError
 from diffbot.methods.protocol import Method
@@ -175,7 +176,7 @@ def atomic_folder(target: Path) -> Iterator[Path]:
     try:
         yield folder
         folder.chmod(0o755)
-        _sync(folder)
+        sync_tree(folder)
         if target.exists():
             _exchange(folder, target)
         else:
@@ -229,14 +230,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Tensor) or hasattr(value, "tolist"):
         return value.tolist()
     return value
-
-
-def _sync(folder: Path) -> None:
-    """Push the files to the disk, so that a power cut after the rename leaves no empty ones."""
-    for path in folder.rglob("*"):
-        if path.is_file():
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
 
 
 def _json(path: Path) -> dict[str, Any]:
