@@ -59,17 +59,15 @@ def run(config: Config) -> BenchResult:
 
 def _control(config: Config, folder: Path, environment: dict[str, str]) -> dict[str, float]:
     policy = point_bundle(folder, rate=config.rate, inference_steps=config.inference_steps)
-    executor: dict[str, object] = {
+    executor = {
         "contract": str(policy),
         "robot": str(point_robot(folder)),
         "action_horizon": 1,
+        "realtime_priority": config.realtime_priority,
     }
-    executor["realtime_priority"] = config.realtime_priority
     nodes = [
         NodeSpec("policy", {"policy": str(policy), "replan": 1}),
-        NodeSpec(
-            "executor", {"contract": str(policy), "robot": str(point_robot(folder)), "action_horizon": 1}
-        ),
+        NodeSpec("executor", executor),
     ]
     with (
         Processes(nodes, environment, folder / "log") as processes,

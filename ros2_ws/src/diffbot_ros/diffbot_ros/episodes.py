@@ -13,7 +13,6 @@ from typing import Any
 import rclpy
 from diffbot_msgs.msg import ActionChunk, Command, EpisodeResult, PolicyStatus
 from diffbot_msgs.srv import ResetEpisode
-from rclpy.executors import SingleThreadedExecutor
 from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 
@@ -21,6 +20,8 @@ from diffbot.control import Chunk
 from diffbot.errors import DiffbotError
 from diffbot_ros import qos
 from diffbot_ros.convert import chunk_from_message
+from diffbot_ros.node import INACTIVE
+from diffbot_ros.spinning import one_thread
 
 # The policy and the executor forget first, so that the first observation of the simulator meets fresh ones.
 ORDER = ("policy", "executor", "simulator")
@@ -58,7 +59,7 @@ class EpisodeClient:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = rclpy.create_node("episodes", context=self._context, namespace=namespace)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = one_thread(self._context)
         self._executor.add_node(self._node)
         self._services = {name: self._node.create_client(ResetEpisode, f"{name}/reset") for name in nodes}
         self._stop = self._node.create_client(SetBool, "executor/emergency_stop")
@@ -90,7 +91,7 @@ class EpisodeClient:
         deadline = time.monotonic() + timeout
         while True:
             missing = [name for name, client in self._services.items() if not client.service_is_ready()]
-            if not missing and self.policy_status is not None and self.policy_status.reason != "inactive":
+            if not missing and self.policy_status is not None and self.policy_status.reason != INACTIVE:
                 return
             self._wait_step(deadline, f"these nodes did not become ready: {', '.join(missing) or 'policy'}")
 

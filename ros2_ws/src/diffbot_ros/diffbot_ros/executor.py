@@ -29,7 +29,7 @@ from diffbot.control.load import load_contract
 from diffbot.errors import ConfigError, ContractError
 from diffbot_ros import qos
 from diffbot_ros.convert import action_names, chunk_from_message, seconds, to_time
-from diffbot_ros.node import Node, run
+from diffbot_ros.node import INACTIVE, Node, run
 from diffbot_ros.outputs import build_output, limits_of
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
@@ -61,7 +61,6 @@ STATUS = {
     "stopped": Command.STOPPED,
 }
 NO_CHUNK = "no_chunk"
-INACTIVE = "inactive"  # what a policy node says that is not activated
 RIVAL_S = 0.5  # s for which a policy is believed to be there after its last word, where policy_timeout is 0
 
 
@@ -334,7 +333,7 @@ class ExecutorNode(Node):
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         if not self.active:
-            return self.level(DiagnosticStatus.OK), "inactive", {}
+            return self.level(DiagnosticStatus.OK), INACTIVE, {}
         holding = self._last is not None and self._last.status in ("hold", "stopping", "stopped")
         level = DiagnosticStatus.WARN if holding else DiagnosticStatus.OK
         values = {

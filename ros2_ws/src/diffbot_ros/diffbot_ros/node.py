@@ -14,15 +14,17 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import MultiThreadedExecutor, SingleThreadedExecutor
+from rclpy.executors import MultiThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 from diffbot.errors import DiffbotError
 from diffbot_ros import qos
+from diffbot_ros.spinning import one_thread
 
 SPIN_S = 0.05  # longest wait before a signal is noticed
 DIAGNOSTICS_S = 1.0
+INACTIVE = "inactive"  # state of a node that is not activated, in its status and its diagnostics
 PARENT_VARIABLE = "DIFFBOT_PARENT"  # process that started this one; when it is gone, the node ends too
 
 
@@ -61,7 +63,7 @@ class Node(LifecycleNode):
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         """Level (DiagnosticStatus.OK/WARN/ERROR), summary and values."""
-        return self.level(DiagnosticStatus.OK), "active" if self.active else "inactive", {}
+        return self.level(DiagnosticStatus.OK), "active" if self.active else INACTIVE, {}
 
     # Lifecycle --------------------------------------------------------------------------------------------------
 
@@ -144,7 +146,7 @@ def run(build: Callable[[], Node], args: Sequence[str] | None = None, threads: i
     )
     parent = os.environ.get(PARENT_VARIABLE, "")
     node = build()
-    executor = SingleThreadedExecutor() if threads == 1 else MultiThreadedExecutor(threads)
+    executor = one_thread() if threads == 1 else MultiThreadedExecutor(threads)
     executor.add_node(node)
     try:
         if node.settings["autostart"]:

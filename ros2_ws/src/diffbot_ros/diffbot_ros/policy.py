@@ -26,7 +26,7 @@ from diffbot_ros.align import Aligner, BackwardsError, RefusedError
 from diffbot_ros.bindings import Binding, check_publishers, load_bindings
 from diffbot_ros.convert import action_names, chunk_to_message
 from diffbot_ros.inference import InferenceLoop
-from diffbot_ros.node import Node, run
+from diffbot_ros.node import INACTIVE, Node, run
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
     "policy": ("", "folder of the policy bundle"),
@@ -51,7 +51,7 @@ class PolicyNode(Node):
     def __init__(self) -> None:
         super().__init__("policy", PARAMETERS)
         self._observations = self._chunks = self._refused = self._backwards = 0
-        self._reason = ""
+        self._reason = INACTIVE  # else executors would take a node that stands by for a second policy
         self._frame_time: float | None = None
         self._episode = 0
         self._source = f"{self.get_fully_qualified_name()}-{secrets.token_hex(4)}"
@@ -109,7 +109,7 @@ class PolicyNode(Node):
     def deactivate(self) -> None:
         if not self._loop.stop():
             self.get_logger().error("the network did not return within 10 s; its thread is abandoned")
-        self._reason = "inactive"
+        self._reason = INACTIVE
         self._publish_status()
 
     def cleanup(self) -> None:
@@ -228,7 +228,7 @@ class PolicyNode(Node):
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         level = DiagnosticStatus.WARN if self._reason else DiagnosticStatus.OK
         values = {"observations": self._observations, "chunks": self._chunks, "refused": self._refused}
-        return self.level(level), self._reason or ("active" if self.active else "inactive"), values
+        return self.level(level), self._reason or ("active" if self.active else INACTIVE), values
 
 
 def main(args: Sequence[str] | None = None) -> int:

@@ -15,7 +15,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from diffbot_msgs.msg import ActionChunk, Command, ExecutorStatus, PolicyStatus, StampedArray
 from diffbot_msgs.srv import ResetEpisode
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import ExternalShutdownException
 from sensor_msgs.msg import Image
 from std_srvs.srv import SetBool
 
@@ -23,6 +23,8 @@ from diffbot.data.contract import Contract
 from diffbot.errors import DiffbotError
 from diffbot_ros import qos
 from diffbot_ros.fields import to_message
+from diffbot_ros.node import INACTIVE
+from diffbot_ros.spinning import one_thread
 
 
 class Probe:
@@ -33,7 +35,7 @@ class Probe:
         self._context = rclpy.Context()
         rclpy.init(context=self._context)
         self._node = node = rclpy.create_node("probe", context=self._context, namespace=namespace)
-        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor = one_thread(self._context)
         self._executor.add_node(node)
         self._changed = threading.Condition()
         self.chunks: list[tuple[float, ActionChunk]] = []
@@ -108,7 +110,7 @@ class Probe:
                     raise DiffbotError("the policy node does not listen to the observations")
                 time.sleep(0.01)
             self.wait(
-                lambda: bool(self.policy) and self.policy[-1][1].reason != "inactive",
+                lambda: bool(self.policy) and self.policy[-1][1].reason != INACTIVE,
                 max(1.0, deadline - time.monotonic()),
             )
 

@@ -26,7 +26,7 @@ from diffbot_ros import qos
 from diffbot_ros.assemble import GRACE_S, UNFINISHED, Assembler
 from diffbot_ros.bag import BagWriter
 from diffbot_ros.bindings import load_bindings
-from diffbot_ros.node import Node, run
+from diffbot_ros.node import INACTIVE, Node, run
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
     "contract": ("", "policy bundle or contract.yaml that says what is recorded"),
@@ -166,7 +166,7 @@ class RecorderNode(Node):
         values = {**self._counts, "refused": self._assembler.refused if hasattr(self, "_assembler") else 0}
         if self._failure:
             return self.level(DiagnosticStatus.ERROR), self._failure, values
-        return self.level(DiagnosticStatus.OK), "recording" if self.active else "inactive", values
+        return self.level(DiagnosticStatus.OK), "recording" if self.active else INACTIVE, values
 
 
 def _next_free(path: Path) -> Path:

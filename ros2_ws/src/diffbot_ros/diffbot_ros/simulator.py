@@ -27,7 +27,7 @@ from diffbot.errors import ConfigError, ContractError
 from diffbot_ros import qos
 from diffbot_ros.convert import NANOSECONDS
 from diffbot_ros.fields import to_message
-from diffbot_ros.node import Node, run
+from diffbot_ros.node import INACTIVE, Node, run
 from diffbot_ros.simulated import SimulatedRobot
 from sim_envs.errors import SimEnvError
 
@@ -205,7 +205,7 @@ class SimulatorNode(Node):
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         late = self._robot.late if self._robot is not None else 0
         values = {"episodes": self._episodes, "successes": self._successes, "late": late}
-        return self.level(DiagnosticStatus.OK), "active" if self.active else "inactive", values
+        return self.level(DiagnosticStatus.OK), "active" if self.active else INACTIVE, values
 
 
 def _stamp(time_ns: int) -> Time:

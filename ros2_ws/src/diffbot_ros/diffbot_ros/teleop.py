@@ -22,7 +22,7 @@ from diffbot_ros import qos
 from diffbot_ros.convert import action_names, seconds, to_time
 from diffbot_ros.devices import device_by_name
 from diffbot_ros.executor import STATUS
-from diffbot_ros.node import Node, run
+from diffbot_ros.node import INACTIVE, Node, run
 from diffbot_ros.outputs import build_output, limits_of
 
 PARAMETERS: dict[str, tuple[Any, str]] = {
@@ -125,7 +125,7 @@ class TeleopNode(Node):
 
     def diagnose(self) -> tuple[int, str, dict[str, Any]]:
         values = {"steps": self._sequence, "operated": self._operated}
-        return self.level(DiagnosticStatus.OK), "active" if self.active else "inactive", values
+        return self.level(DiagnosticStatus.OK), "active" if self.active else INACTIVE, values
 
 
 def main(args: Sequence[str] | None = None) -> int:
