@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mujoco
 import numpy as np
 from scipy.spatial.transform import Rotation
 
@@ -12,10 +13,12 @@ from sim_envs.experts.script import (
     Script,
     Target,
     at,
-    joint_velocities,
+    bounded_joint_velocities,
+    limit_norm,
     near,
     nearest_yaw,
     point_jacobian,
+    rotation_error,
     yaw_of,
     yawed,
 )
@@ -24,18 +27,22 @@ OPEN, READY, CLOSE = -1.0, -0.3, 1.0
 """Grip: finger angles from wide open to beyond closed; READY leaves 9 cm between the tips."""
 FINGERS = (0.15, 1.35)  # rad, range of the finger joints
 FINGER_SPEED = 4.0  # rad/s; in the model their force and damping leave about 1.3
-DAMPING = 0.05
+DAMPING = 0.03
+TURN_WEIGHT = 0.2  # m/rad
 DEPTH = 0.001  # m above the centre of a brick on the table: the finger tips reach 1 cm below the pinch site
 FARTHEST_TURN = 2.3  # rad of the wrist; more would take too much of the episode
 CLOSING_STEPS = 30
 CLEARANCE = 0.18  # m between brick and pedestal below which the hand leans
 LEAN = 0.45  # rad
+ALIGNED = 60  # control steps that leaning straight away from the pedestal is worth
+LONGEST = 150  # control steps
 THUMB = 0.015  # m from the middle of the three fingers to the pinch site, along the hand's y axis
 
 
 class JacoExpert(ArmExpert):
     """What the tasks share: the pinch site as the tool, and joint velocities as actions [9] (six joints, three fingers)."""
 
+    version = "2"
     env: Manipulation
     gain, fastest, fastest_turn = 5.0, 0.25, 1.5
 
@@ -46,10 +53,7 @@ class JacoExpert(ArmExpert):
 
     def command(self, goal: Goal) -> np.ndarray:
         model, data = self.env.physics()
-        jacobian = point_jacobian(model, data, self.hand, self.pose()[0], self.dofs)
-        velocities = joint_velocities(jacobian, self.twist(goal), DAMPING)
-        # All joints are slowed alike, so that the hand keeps its direction.
-        velocities /= max(1.0, float((np.abs(velocities) / self.limits).max()))
+        velocities = self.joint_speeds(model, data, self.pose()[0], self.twist(goal))
         low, high = FINGERS
         angle = low + (high - low) * (1.0 + goal.grip) / 2.0 if goal.grip < CLOSE else np.inf
         fingers = self.observation["jaco_hand_joints_pos"].astype(np.float64)
@@ -69,6 +73,48 @@ class JacoExpert(ArmExpert):
         self.hover = float(self.rng.uniform(0.09, 0.15))
         self.aim = self.offset(0.002)
         return f"{self.side},thumb {('near', 'far')[self.thumb]}"
+
+    def joint_speeds(
+        self, model: mujoco.MjModel, data: mujoco.MjData, point: np.ndarray, twist: np.ndarray
+    ) -> np.ndarray:
+        """Speeds [6] of the arm's joints, within their bounds, that move the tool at `point` [3] with `twist` [6].
+
+        Near the wrist's singularity, where two joints turn against each other as fast as they can, place counts more
+        than direction.
+        """
+        weights = np.repeat([1.0, TURN_WEIGHT], 3)
+        jacobian = weights[:, None] * point_jacobian(model, data, self.hand, point, self.dofs)
+        return bounded_joint_velocities(
+            jacobian, weights * twist, DAMPING, -self.limits, self.limits, np.zeros(len(self.limits))
+        )
+
+    def steps_to(self, rotation: np.ndarray, *positions: np.ndarray) -> int:
+        """Control steps in which the arm, were nothing in its way, brings the tool to one position [3] after the other.
+
+        LONGEST where it takes longer. Near the wrist's singularity a short way may take it long.
+        """
+        model, data = self.env.physics()
+        copy = mujoco.MjData(model)
+        copy.qpos[:] = data.qpos
+        site = model.site("jaco_arm/jaco_hand/pinchsite").id
+        speeds = np.zeros(model.nv)
+        way = list(positions)
+        for step in range(LONGEST):
+            mujoco.mj_kinematics(model, copy)
+            mujoco.mj_comPos(model, copy)
+            here = copy.site_xpos[site]
+            move = way[0] - here
+            turn = rotation_error(rotation, copy.site_xmat[site].reshape(3, 3))
+            if np.linalg.norm(move) < 0.01 and np.linalg.norm(turn) < 0.2:
+                way.pop(0)
+                if not way:
+                    return step
+            twist = np.concatenate(
+                [limit_norm(self.gain * move, self.fastest), limit_norm(self.gain * turn, self.fastest_turn)]
+            )
+            speeds[self.dofs] = self.joint_speeds(model, copy, here, twist)
+            mujoco.mj_integratePos(model, copy.qpos, speeds, self.env.substeps * model.opt.timestep)
+        return LONGEST
 
     # Words of the scripts ------------------------------------------------------------------------------------------
 
@@ -92,15 +138,17 @@ class JacoExpert(ArmExpert):
         distance = float(np.linalg.norm(away[:2]))
         if distance < CLEARANCE:
             yaws = [nearest_yaw(self.yaw(name) + k * np.pi / 2, present, 2 * np.pi) for k in range(4)]
-            # The hand leans about its closing axis, so that the fingers stay level.
-            scores = [
-                abs(yawed(yaw)[:2, 1] @ away[:2]) / distance - 0.15 * abs(yaw - yaw_of(present))
-                for yaw in yaws
-            ]
-            upright = yawed(yaws[int(np.argmax(scores))])
-            sign = float(np.sign(upright[:2, 1] @ away[:2]))
             self.lean = LEAN * min(1.0, (CLEARANCE - distance) / 0.07)
-            return upright @ Rotation.from_euler("x", sign * self.lean).as_matrix()
+            best, soonest = np.eye(3), np.inf
+            for upright in map(yawed, yaws):
+                # The hand leans about its closing axis, so that the fingers stay level.
+                along = float(upright[:2, 1] @ away[:2]) / distance
+                rotation = upright @ Rotation.from_euler("x", np.sign(along) * self.lean).as_matrix()
+                brick = self.seen(name)
+                steps = self.steps_to(rotation, brick - self.hover * rotation[:, 2], brick)
+                if steps - ALIGNED * abs(along) < soonest:
+                    best, soonest = rotation, steps - ALIGNED * abs(along)
+            return best
         self.lean = 0.0
         yaw = nearest_yaw(self.yaw(name), present, np.pi)
         other = yaw - np.copysign(np.pi, yaw - yaw_of(present))
@@ -235,9 +283,16 @@ class StackExpert(JacoExpert):
         for _ in range(40):
             yield self.aligned(-0.02, quiet=0.0)
         yield from self.hold(READY, 12)
-        here, _ = self.pose()
-        yield from self.go(at(here + np.array([0.0, 0.0, 0.12])), self.pose()[1], READY, within=0.02)
-        yield from self.stay(OPEN)
+        while True:
+            yield from self.tamp()
+
+    def tamp(self) -> Script:
+        """Press the brick down with the closed fingers: what was let go half-way clicks in."""
+        _, rotation = self.pose()
+        top = near(lambda: self.seen(self.top), THUMB * rotation[:, 1])
+        for height, grip, steps in ((0.07, READY, 10), (0.07, CLOSE, 12), (-0.01, CLOSE, 18)):
+            for _ in range(steps):
+                yield Goal(top() + np.array([0.0, 0.0, height]), rotation, grip, quiet=0.0)
 
     def aligned(self, height: float, quiet: float) -> Goal:
         """The goal that puts the held brick `height` m over the other one, with studs and holes in line."""

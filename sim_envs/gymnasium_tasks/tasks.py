@@ -76,6 +76,7 @@ _ADROIT = (
     TaskSpec(
         id="adroit/pen",
         make=f"{_HERE}.adroit:AdroitPen",
+        expert=f"{_HERE}.adroit_expert:PenExpert",
         horizon=200,
         rate=100.0,
         success="the pen is within 7.5 cm of its place and the cosine to the target direction is above 0.95",

@@ -12,6 +12,8 @@ from diffbot_ros.graphs import NodeSpec
 from diffbot_ros.probe import Probe
 from diffbot_ros.processes import Processes
 from diffbot_ros.trace import Trace, differing, replay
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 
 from benchmarks._point_robot import point_contract
 from diffbot.control.load import load_runner
@@ -109,3 +111,19 @@ def test_a_node_that_cannot_be_configured_says_why_and_ends(
             process = processes.running["policy"]
             assert process.wait(timeout=90) == 2
             assert words in processes.tail("policy")
+
+
+def test_a_policy_that_stands_by_says_so(
+    ros_environment: dict[str, str], point_policy: Path, tmp_path: Path
+) -> None:
+    """Configured but never activated: its heartbeat must not pass for that of a policy that runs."""
+    node = NodeSpec("policy", {"policy": str(point_policy), "autostart": False})
+    with (
+        Processes([node], ros_environment, tmp_path / "log") as processes,
+        Probe(point_contract(RATE)) as probe,
+    ):
+        client = probe.node.create_client(ChangeState, "policy/change_state")
+        assert client.wait_for_service(90.0), processes.tail("policy")
+        probe.call(client, ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE)))
+        probe.wait(lambda: len(probe.policy) >= 3, what="heartbeats")
+        assert {status.reason for _, status in probe.policy} == {"inactive"}
