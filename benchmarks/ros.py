@@ -7,6 +7,10 @@ latency: per chunk, from the stamp of the observation to the arrival of the comm
 inference time and less the wait for the executor's next control step (which belongs to the control rate, not to the
 nodes): (chunk at the executor - observation stamp - inference) + (command at the robot - the step's nominal time).
 jitter: |time between two commands - period| as they arrive at the robot. missed, repeated: numbers of control steps.
+
+machine_*: pauses of the machine itself, met by watchers at the highest priority on each core (see _pauses); a virtual
+machine has them. undisturbed.*: the same figures over the spans into which no such pause fell, and disturbed_share the
+part that is left out of them.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +29,7 @@ from diffbot_ros.isolation import Domain, node_environment
 from diffbot_ros.probe import Probe
 from diffbot_ros.processes import Processes
 
+from benchmarks._pauses import Pauses
 from benchmarks._point_robot import PointArm, point_bundle, point_contract, point_robot
 from diffbot.evaluation.bench import BenchResult
 
@@ -41,6 +47,9 @@ class Config:
     image_duration: float = 0.0  # s of images; 0: a tenth of `duration`, at least 10
     image_rate: float = 30.0  # Hz of 480x640x3 images
     realtime_priority: int = 0  # SCHED_FIFO priority of the executor's control thread, where it is allowed
+    watch_machine: bool = (
+        False  # tell pauses of the machine itself apart; needs the right to real-time priority
+    )
     folder: str = ""  # scratch; default: a temporary folder
 
 
@@ -80,10 +89,11 @@ def _control(config: Config, folder: Path, environment: dict[str, str]) -> dict[
             time.sleep(WARM_S)
             for record in (probe.commands, probe.chunks):
                 record.clear()
-            end = time.monotonic() + config.duration
-            while time.monotonic() < end:
-                processes.check()
-                time.sleep(0.5)
+            with Pauses() if config.watch_machine else nullcontext() as pauses:
+                end = time.monotonic() + config.duration
+                while time.monotonic() < end:
+                    processes.check()
+                    time.sleep(0.5)
             epoch = probe.now() - time.monotonic()
             commands, chunks = list(probe.commands), list(probe.chunks)
         late = probe.executor[-1][1].late
@@ -91,23 +101,17 @@ def _control(config: Config, folder: Path, environment: dict[str, str]) -> dict[
     arrivals = np.array([arrival for arrival, _ in commands])
     sequence = np.array([message.sequence for _, message in commands], np.int64)
     steps = np.diff(sequence)
-    latency = []
-    previous = -1
+    latency, spans, previous = [], [], -1
     for arrival, message in commands:
         if message.chunk_id >= 0 and message.chunk_id != previous and message.chunk_id in inference:
             nominal = message.header.stamp.sec + message.header.stamp.nanosec / 1e9
             network = inference[message.chunk_id]
             latency.append(message.chunk_delay - network + (arrival + epoch - nominal))
+            spans.append((nominal - epoch - message.step_index / config.rate, arrival))
         previous = message.chunk_id
-    jitter = np.abs(np.diff(arrivals) - 1.0 / config.rate)[steps == 1]
     held = sum(message.chunk_id < 0 for _, message in commands)
-    return {
-        "latency_p50_ms": _ms(latency, 0.5),
-        "latency_p99_ms": _ms(latency, 0.99),
-        "jitter_p50_ms": _ms(jitter, 0.5),
-        "jitter_p99_ms": _ms(jitter, 0.99),
-        "missed": int((steps[steps > 1] - 1).sum()),
-        "repeated": int((steps < 1).sum()),
+    figures = {
+        **_summary(np.array(latency), np.diff(arrivals), steps, 1.0 / config.rate),
         "held": held,
         "late": int(late),
         "commands": len(commands),
@@ -115,6 +119,34 @@ def _control(config: Config, folder: Path, environment: dict[str, str]) -> dict[
         "inference_p50_ms": _ms(list(inference.values()), 0.5),
         "inference_p99_ms": _ms(list(inference.values()), 0.99),
         "duration_s": config.duration,
+    }
+    if pauses is None:
+        return figures
+    lengths = np.diff(pauses.intervals, axis=1)
+    figures |= {
+        "machine_pauses": len(lengths),
+        "machine_paused_s": round(float(lengths.sum()), 3),
+        "machine_pause_max_ms": _ms(lengths, 1.0),
+    }
+    # a command that a pause made late also shortens the period after it
+    between = ~pauses.meet(arrivals[:-1] - 1.0 / config.rate, arrivals[1:])
+    whole = ~pauses.meet(*np.array(spans).T) if spans else np.zeros(0, bool)
+    calm = _summary(np.array(latency)[whole], np.diff(arrivals)[between], steps[between], 1.0 / config.rate)
+    figures |= {f"undisturbed.{name}": value for name, value in calm.items()}
+    figures["disturbed_share"] = round(1.0 - float(between.mean()), 4)
+    return figures
+
+
+def _summary(latency: np.ndarray, periods: np.ndarray, steps: np.ndarray, period: float) -> dict[str, float]:
+    """The figures of latencies [n] in s, and of the times in s and the numbers of steps [m] from command to command."""
+    jitter = np.abs(periods - period)[steps == 1]
+    return {
+        "latency_p50_ms": _ms(latency, 0.5),
+        "latency_p99_ms": _ms(latency, 0.99),
+        "jitter_p50_ms": _ms(jitter, 0.5),
+        "jitter_p99_ms": _ms(jitter, 0.99),
+        "missed": int((steps[steps > 1] - 1).sum()),
+        "repeated": int((steps < 1).sum()),
     }
 
 
