@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,10 @@ from diffbot.cli.collect_worker import Job, WorkerPool
 from diffbot.cli.verb import Verb
 from diffbot.data.contract import Contract
 from diffbot.data.store import EpisodeStore
+from diffbot.data.writer import Writer
 from diffbot.errors import ConfigError, DataError
+
+BATCH_S = 1.0  # s of episodes that are committed together; what a kill may cost
 
 
 def run(config: CollectConfig) -> int:
@@ -116,7 +120,7 @@ def _record(
     )
     progress = Progress(*columns, console=console, disable=not console.is_terminal)
     # The store is created before and closed after the pool, so that a failing worker leaves a whole dataset behind.
-    with WorkerPool(job, workers) as pool, store.writer() as writer, progress:
+    with WorkerPool(job, workers) as pool, store.writer() as writer, progress, _Batches(writer) as batches:
         # Counted under the writer's lock: another collection may just have ended.
         store.refresh()
         _count(plan, store)
@@ -126,7 +130,7 @@ def _record(
                 continue
             tried, succeeded = tried + 1, succeeded + episode.success
             if episode.arrays:
-                writer.append(episode.arrays, episode.meta)
+                batches.add(episode.arrays, episode.meta)
                 plan.add(episode.steps)
             progress.update(bar, completed=plan.have, rate=f"success {succeeded}/{tried}")
             if plan.full:
@@ -143,6 +147,35 @@ def _record(
             f"{'steps' if plan.in_steps else 'episodes'} missing; start lower: seed=0"
         )
     return tried, succeeded, replaced
+
+
+class _Batches:
+    """Writes episodes together that come within a second: many are shorter than what it costs to commit one.
+
+    Whatever ends the collection but a kill (Ctrl-C, an error, a dead worker) leaves nothing unwritten.
+    """
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._waiting: list[tuple[dict[str, np.ndarray], dict[str, Any]]] = []
+        self._written = time.monotonic()
+
+    def __enter__(self) -> _Batches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._write()
+
+    def add(self, arrays: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Write this episode, now or soon."""
+        self._waiting.append((arrays, meta))
+        if time.monotonic() - self._written >= BATCH_S:
+            self._write()
+
+    def _write(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        self._writer.append_all(waiting)
+        self._written = time.monotonic()
 
 
 def _count(plan: Plan, store: EpisodeStore) -> None:

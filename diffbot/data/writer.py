@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,7 @@ class Writer:
         self._path, self._root, self._contract, self._codec = path, root, contract, codec
         self._data, self._meta = (layout.subgroup(root, name) for name in (layout.DATA, layout.META))
         self._ends = ends.copy()
+        self._nodes: dict[str, dict[str, zarr.Array[Any]]] = {}
 
     def append(self, arrays: Mapping[str, np.ndarray], meta: Mapping[str, Any] | None = None) -> int:
         """Write one episode and return its index. When this returns the episode is committed.
@@ -60,41 +61,78 @@ class Writer:
         Raises DataError or ContractError before anything is written when the episode does not fit; on a full disk
         raises DataError, and the store keeps all earlier episodes.
         """
-        rows = {key: np.asarray(value) for key, value in arrays.items()}
-        values = {name: np.asarray(value) for name, value in (meta or {}).items()}
-        length = self._check(rows, values)
+        return self.append_all([(arrays, meta)])[0]
+
+    def append_all(
+        self, episodes: Sequence[tuple[Mapping[str, np.ndarray], Mapping[str, Any] | None]]
+    ) -> range:
+        """`append` for several episodes; returns their indices.
+
+        Short episodes are written much faster so: each array is written once for all of them. They are committed
+        together (where a chunk of `episode_ends` is full, those before and those after it), so an error keeps a
+        beginning of them at most.
+        """
+        first = len(self._ends)
+        # The first of all decides what the others are held against. One chunk of ends is one commit.
+        chunk = self._arrays(self._meta)[layout.ENDS].chunks[0]
+        room = chunk - first % chunk if first else 1
+        if len(episodes) > room:
+            self.append_all(episodes[:room])
+            self.append_all(episodes[room:])
+            return range(first, first + len(episodes))
+        checked = []
+        for arrays, meta in episodes:
+            rows = {key: np.asarray(value) for key, value in arrays.items()}
+            values = {name: np.asarray(value) for name, value in (meta or {}).items()}
+            checked.append((rows, values, self._check(rows, values)))
+        if not checked:
+            return range(first, first)
         try:
-            return self._write(rows, values, length)
+            self._write(*(list(part) for part in zip(*checked, strict=True)))
         except OSError as error:
+            self._nodes.clear()
             with contextlib.suppress(OSError):  # a tail that cannot be cut now is cut by the next writer
                 cut(self._root, self._ends)
             why = "the disk is full" if error.errno in NO_SPACE else f"writing failed ({error})"
+            which = f"episode {first} was" if len(checked) == 1 else f"episodes {first} and on were"
             raise DataError(
-                f"{why}: episode {len(self._ends)} was not stored in {self._path}. The {len(self._ends)} episodes before "
-                "it are safe. Free space and append it again"
+                f"{why}: {which} not stored in {self._path}. The {first} episodes before "
+                "are safe. Free space and append again"
             ) from error
+        return range(first, first + len(checked))
 
-    def _write(self, rows: dict[str, np.ndarray], values: dict[str, np.ndarray], length: int) -> int:
+    def _write(
+        self, rows: list[dict[str, np.ndarray]], values: list[dict[str, np.ndarray]], lengths: list[int]
+    ) -> None:
         episodes = len(self._ends)
         steps = int(self._ends[-1]) if episodes else 0
         if episodes == 0:
             self._forget_optional()
-        for key, value in rows.items():
-            if key not in self._data:
+        for key, value in rows[0].items():
+            if key not in self._arrays(self._data):
                 field = self._contract.observations.get(key)
                 image = field is not None and field.kind == "image"
                 layout.create_array(self._data, key, value.shape[1:], value.dtype, image, self._codec)
-            self._extend(layout.array(self._data, key), steps, value)
-        for name, value in values.items():
-            if name not in self._meta:
+                self._nodes.pop(self._data.path)
+            every = value if len(rows) == 1 else np.concatenate([row[key] for row in rows])
+            self._extend(self._arrays(self._data)[key], steps, every)
+        for name, value in values[0].items():
+            if name not in self._arrays(self._meta):
                 layout.create_meta(self._meta, name, value.shape, value.dtype)
-            self._extend(layout.array(self._meta, name), episodes, value[None])
+                self._nodes.pop(self._meta.path)
+            self._extend(self._arrays(self._meta)[name], episodes, np.stack([v[name] for v in values]))
         self._settle()
-        # The commit. Growing the array adds a zero, which readers ignore; writing the chunk is one atomic rename.
-        self._extend(layout.array(self._meta, layout.ENDS), episodes, np.array([steps + length], np.int64))
+        # The commit. Growing the array adds zeros, which readers ignore; writing the chunk is one atomic rename.
+        ends = steps + np.cumsum(lengths, dtype=np.int64)
+        self._extend(self._arrays(self._meta)[layout.ENDS], episodes, ends)
         self._settle()
-        self._ends = np.append(self._ends, steps + length)
-        return episodes
+        self._ends = np.append(self._ends, ends)
+
+    def _arrays(self, group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+        """The arrays of `group` by name. Kept, as to look for them anew costs more than to write a short episode."""
+        if group.path not in self._nodes:
+            self._nodes[group.path] = dict(group.arrays())
+        return self._nodes[group.path]
 
     def _settle(self) -> None:
         """Return when all that was written is on the disk: rows before the commit, and the commit before its report."""
@@ -108,6 +146,7 @@ class Writer:
             del self._data[key]
         for name in set(self._meta.array_keys()) - {layout.ENDS}:
             del self._meta[name]
+        self._nodes.clear()
 
     @staticmethod
     def _extend(node: zarr.Array[Any], start: int, value: np.ndarray) -> None:
@@ -135,7 +174,7 @@ class Writer:
     def _check_group(
         self, group: zarr.Group, what: str, values: dict[str, np.ndarray], lead: int, first: bool
     ) -> None:
-        stored = {name: node for name, node in group.arrays() if name != layout.ENDS}
+        stored = {name: node for name, node in self._arrays(group).items() if name != layout.ENDS}
         for name in values:
             if not name or name == layout.ENDS or not set(name) <= _NAME or name.startswith("."):
                 raise DataError(

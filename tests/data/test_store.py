@@ -266,3 +266,31 @@ def test_a_dataset_of_another_tool_opens_without_a_contract(tmp_path):
     with pytest.raises(DataError, match="no contract"):
         _ = store.contract
     assert EpisodeStore.open(tmp_path / "s.zarr", contract=CONTRACT).contract == CONTRACT
+
+
+def test_episodes_written_together_equal_episodes_written_in_turn(tmp_path, monkeypatch):
+    monkeypatch.setattr("diffbot.data.layout.EPISODES_PER_CHUNK", 4)
+    whole = [(episode(3 + i % 5, i), {"seed": i, "text": "é" * i}) for i in range(11)]
+    one, many = (EpisodeStore.create(tmp_path / f"{name}.zarr", CONTRACT) for name in ("one", "many"))
+    with one.writer() as writer:
+        assert [writer.append(*each) for each in whole] == list(range(11))
+    with many.writer() as writer:
+        assert list(writer.append_all(whole[:6])) == list(range(6))
+        assert list(writer.append_all([])) == []
+        assert list(writer.append_all(whole[6:])) == list(range(6, 11))
+    one, many = (EpisodeStore.open(store.path) for store in (one, many))
+    assert many.root["meta/episode_ends"].chunks == (4,)
+    assert len(many) == 11 and many.episode_lengths.tolist() == one.episode_lengths.tolist()
+    assert many.meta("text").tolist() == one.meta("text").tolist()
+    for i in range(11):
+        for key, value in one.episode(i).items():
+            np.testing.assert_array_equal(many.episode(i)[key], value)
+
+
+def test_one_bad_episode_of_several_writes_none(tmp_path):
+    store = make_store(tmp_path / "store.zarr", [5])
+    meta = {"success": True, "seed": 1, "mode": "mode 1"}
+    with store.writer() as writer, pytest.raises(DataError, match="missing"):
+        writer.append_all([(episode(4, 1), meta), (episode(4, 2), {"seed": 2})])
+    again = EpisodeStore.open(store.path, "a")
+    assert len(again) == 1 and not again.tail
