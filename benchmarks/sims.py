@@ -60,11 +60,12 @@ class Part:
     task: str
     quality: str
     episodes: int
+    version: str = ""  # of the demonstrator
 
     def name(self, config: Config) -> str:
         """File name that changes with every setting that the measurement depends on."""
         setting = (
-            f"{self.episodes}x{config.seed}"
+            f"{self.episodes}x{config.seed}.v{self.version}"
             if self.quality
             else f"{config.block_s}x{config.rounds}x{config.seed}"
         )
@@ -79,7 +80,9 @@ def parts(config: Config) -> Iterator[Part]:
             usual = EPISODES.get(task, EPISODES.get(task.split("/")[0], 20))
             count = min(usual, config.episodes) if usual < 20 else round(usual * config.episodes / 20)
             every = sim_envs.QUALITIES if task in config.levels else (config.quality,)
-            yield from (Part(task, quality, max(1, count)) for quality in every)
+            for quality in every:
+                version = sim_envs.expert(task, quality=quality).version
+                yield Part(task, quality, max(1, count), version)
     if config.block_s:
         yield from (Part(task, "", 0) for task in tasks)
 

@@ -124,6 +124,9 @@ def study(
     seeds: tuple[int, ...] = (0, 1, 2),
 ) -> Study:
     """One task: the same demonstrations, seeds and episodes for all arms."""
+    import sim_envs
+
+    version = sim_envs.expert(task.id, quality=quality).version
     arms = []
     for label, learner in learners.items():
         given: dict[str, Any] = {
@@ -138,7 +141,7 @@ def study(
             "dataset": SET_POINTS if task.arm else DATASET,
             "env": {"action_mode": "absolute"} if task.arm else {},
         }
-        arms.append(Arm(label, partial(run_arm, **given), given | {"demonstrations": demonstrations}))
+        arms.append(Arm(label, partial(run_arm, **given), given | {"demonstrations": demonstrations, "expert_version": version}))
     about = (
         f"{demonstrations} demonstrations of the scripted {quality}, {task.episodes} episodes for each of the last {LAST} "
         "checkpoints of each seed, every checkpoint on seeds of its own; about equal CPU time of training for all arms."

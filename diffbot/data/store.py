@@ -219,7 +219,7 @@ class EpisodeStore:
         if name not in self.meta_names:
             known = ", ".join(self.meta_names) or "(none)"
             raise DataError(
-                f"{self.path} has no meta '{name}'.{_hint(name, self.meta_names)} It has: {known}"
+                f"{self.path} has no meta '{name}'.{_hint(str(name), self.meta_names)} It has: {known}"
             )
         return np.asarray(layout.array(self.root, f"{layout.META}/{name}")[: len(self)])
 
