@@ -26,7 +26,7 @@ class Task:
 
 TASKS = {
     "lift": Task("robosuite/lift", demonstrations=100, steps=12000),
-    "pusht": Task("pusht/state", demonstrations=200, steps=17000, options={"prediction": "sample"}),
+    "pusht": Task("pusht/state", demonstrations=500, steps=17000, options={"prediction": "sample"}),
 }
 
 

@@ -38,7 +38,7 @@ SOURCES = (*(f"diffbot/control/{name}.py" for name in MODULES), "diffbot/diffusi
 class Config:
     tasks: tuple[str, ...] = ("lift", "pusht")  # robosuite/lift, pusht/state
     lift: str = ""  # bundle for robosuite/lift; empty: one is trained in `folder` on 100 demonstrations
-    pusht: str = ""  # bundle for pusht/state; empty: one is trained in `folder` on 200 demonstrations
+    pusht: str = ""  # bundle for pusht/state; empty: one is trained in `folder` on 500 demonstrations
     modes: tuple[str, ...] = ("switch", "blend", "ensemble", "rtc")  # ways of stitching
     delays: tuple[int, ...] = (0, 1, 2, 3, 4, 5, 6, 7, 8)  # control steps from observation to chunk
     action_horizon: int = 4  # control steps between two inferences, in every mode

@@ -26,7 +26,7 @@ STRATEGIES = {"balanced": (1.0, 0.05), "angle first": (0.5, 0.08), "place first"
 class PushTExpert:
     """Reaches 95 % coverage by simulated search. `mode` names how pushes are judged and how boldly it chooses."""
 
-    version = "1"
+    version = "2"
 
     def __init__(self, seed: int, quality: str, task: TaskSpec):
         self.rng = np.random.default_rng(seed)
