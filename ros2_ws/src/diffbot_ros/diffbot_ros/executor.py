@@ -159,7 +159,8 @@ class ExecutorNode(Node):
         self._last: Step | None = None
         self._sequence = self._late = self._holds = 0
         self._delays: dict[int, float] = {}
-        self._fault = ""
+        self._fault = self._malformed = ""
+        self._held_on_it = False  # whether a control step has held because of the malformed chunk
         self._heard = time.monotonic()
 
     def _follow_deadlines(self) -> None:
@@ -224,6 +225,9 @@ class ExecutorNode(Node):
             return f"policy_silent: nothing heard of the policy node for {timeout:g} s"
         if time.monotonic() - self._rival_heard <= (timeout or RIVAL_S):
             return f"two_policies: {self._source} and {self._rival} send to this executor; stop one of them"
+        if self._malformed:
+            self._held_on_it = True
+            return self._malformed
         return self._fault
 
     def _is_followed(self, source: str, active: bool = True) -> bool:
@@ -273,13 +277,15 @@ class ExecutorNode(Node):
             if tuple(message.names) != self._names:
                 raise ContractError(f"chunk entries are {list(message.names)}, expected {list(self._names)}")
         except ContractError as error:
-            self._fault = f"malformed_chunk: {error}"
-            self.get_logger().error(self._fault, throttle_duration_sec=1.0)
+            # Neither a heartbeat nor a good chunk may wipe this out before a control step has held on it.
+            self._malformed, self._held_on_it = f"malformed_chunk: {error}", False
+            self.get_logger().error(self._malformed, throttle_duration_sec=1.0)
             return
         with self._lock:
             reason = self._controller.push(chunk, arrived)
             if not reason:
                 self._fault = ""
+                self._malformed = "" if self._held_on_it else self._malformed
                 self._delays = {i: d for i, d in self._delays.items() if i > chunk.id - 16}
                 self._delays[chunk.id] = arrived - chunk.start
         if reason:
