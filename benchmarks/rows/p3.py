@@ -141,7 +141,13 @@ def study(
             "dataset": SET_POINTS if task.arm else DATASET,
             "env": {"action_mode": "absolute"} if task.arm else {},
         }
-        arms.append(Arm(label, partial(run_arm, **given), given | {"demonstrations": demonstrations, "expert_version": version}))
+        arms.append(
+            Arm(
+                label,
+                partial(run_arm, **given),
+                given | {"demonstrations": demonstrations, "expert_version": version},
+            )
+        )
     about = (
         f"{demonstrations} demonstrations of the scripted {quality}, {task.episodes} episodes for each of the last {LAST} "
         "checkpoints of each seed, every checkpoint on seeds of its own; about equal CPU time of training for all arms."
