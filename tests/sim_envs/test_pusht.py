@@ -96,17 +96,17 @@ def test_reset_spreads_over_the_table_without_overlap() -> None:
 def test_ways_around_the_block_do_not_touch_it(pose: np.ndarray, seed: int) -> None:
     rng = np.random.default_rng(seed)
     start, goals = rng.uniform(0.05, 0.45, 2), rng.uniform(0.05, 0.45, (6, 2))
-    if geometry.distance_to_block(pose, start) < PUSHER_RADIUS + navigation.CLEARANCE:
-        start = np.array([0.02, 0.02])
+    near = navigation.inside(
+        geometry.to_block(pose, start)
+    )  # then the way begins with the nearest free point
     lengths, ways = navigation.path(pose, start, goals)
     for length, way, goal in zip(lengths, ways, goals, strict=True):
         if not np.isfinite(length):
             continue
         np.testing.assert_allclose(way[-1], goal, atol=1e-9)
-        corners = np.array([start, *way])
+        corners = np.array(way)
+        assert near or np.allclose(corners[0], start, atol=1e-9)
         assert length == pytest.approx(np.linalg.norm(np.diff(corners, axis=0), axis=1).sum(), abs=1e-6)
-        if geometry.distance_to_block(pose, start) < PUSHER_RADIUS + navigation.CLEARANCE:
-            continue
         for a, b in itertools.pairwise(corners):
             points = a + np.linspace(0, 1, 40)[:, None] * (b - a)
             assert min(geometry.distance_to_block(pose, p) for p in points) > PUSHER_RADIUS
